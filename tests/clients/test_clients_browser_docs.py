@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,12 +17,14 @@ from browser.browser_support import HEARD, KEEP_PEERS, chromium, spoken
 from clients.clients_support import AUTOPLAY, BUNDLE, Person, needs_clients
 from clients.documented_code import (
     REACT_HTML,
+    ROOT,
     at_edge,
     bundle,
     code_blocks,
     serve_code,
     serve_routes,
 )
+from cordboard.emit.forwarding import schema_error
 from tests_support import until
 from up_support import Up, pid_of, processes_of, ready
 
@@ -92,7 +95,7 @@ async def test_clients_come_over_to_the_successor_of_a_lost_bot(
     known = bots(up)
     client, _, _, addition = (
         at_edge(code, up.addresses["edge"]) if "//localhost:7860" in code else code
-        for code in code_blocks("javascript.md", "js")
+        for code in code_blocks("javascript.md", "js")[:4]
     )
     async with (
         serve_code(await bundle(client, "js")) as plain,
@@ -155,12 +158,68 @@ async def test_components_of_the_react_page_play_the_bot(up: Up, browser: Browse
         await page.click("#leave")
 
 
+async def test_lines_of_the_javascript_page_have_the_id_of_the_bot(
+    up: Up, browser: Browser
+) -> None:
+    """The page makes the id, `fetch` carries it to the edge of another origin, and the next call has another."""
+    client, _, _, _, addition = code_blocks("javascript.md", "js")
+    code = at_edge(client, up.addresses["edge"]) + addition.replace(
+        "localhost:7860", up.addresses["edge"].removeprefix("http://")
+    )
+    lines: list[dict[str, Any]] = []
+    async with serve_code(await bundle(code, "js"), lines=lines) as url:
+        page = await open_page(browser, url)
+        await page.click("#join")
+        await hears_bot(page)
+        await until(lambda: "media.stats" in {line.get("event") for line in lines}, 30)
+        await page.click("#leave")
+        await page.wait_for_selector("#state:text('disconnected')")
+    assert [error for line in lines if (error := schema_error(line))] == []
+    (session_id,) = {line["sessionId"] for line in lines if line.get("event") == "page.opened"}
+    assert session_id in {line["sessionId"] for line in lines if line.get("event") == "media.stats"}
+    assert {"join.requested", "join.accepted", "bot.started"} <= {*up.events(session_id)}
+
+
+async def test_provider_of_the_react_page_makes_an_id_for_each_call(
+    up: Up, browser: Browser
+) -> None:
+    """It is there before the first click, the bot has it, and after the call there is another one."""
+    first, second = code_blocks("react.md", "jsx")
+    edge = up.addresses["edge"]
+    code = at_edge(first, edge).partition("createRoot(document")[0]
+    code += second.replace("localhost:7860", edge.removeprefix("http://"))
+    lines: list[dict[str, Any]] = []
+    async with serve_code(await bundle(code, "jsx"), REACT_HTML, lines) as url:
+        page = await open_page(browser, url)
+        session_id = await page.inner_text("#session")
+        await page.click("#join")
+        await hears_bot(page)
+        assert await page.inner_text("#session") == session_id
+        await page.click("#leave")
+        await page.wait_for_function(OTHER_SESSION, arg=session_id)
+        await until(lambda: session_id in {line["sessionId"] for line in lines})
+    assert "bot.started" in up.events(session_id)
+
+
+OTHER_SESSION = "(id) => document.querySelector('#session').textContent !== id"
+
+
+async def test_parts_of_the_nextjs_page_are_those_of_the_example() -> None:
+    """Each block after the two routes without the package is a file of examples/nextjs."""
+    files = [*(ROOT / "examples" / "nextjs").glob("*.ts")]
+    files += (ROOT / "examples" / "nextjs" / "app").rglob("*.ts")
+    texts = {file.read_text(encoding="utf-8") for file in files}
+    blocks = code_blocks("nextjs.md", "ts")[2:]
+    assert len(blocks) == 4
+    assert [block for block in blocks if block not in texts] == []
+
+
 async def test_routes_of_the_nextjs_page_pass_a_call_on(
     up: Up, browser: Browser, tmp_path: Path
 ) -> None:
     """With the two environment variables, the browser calls its own server alone."""
     edge = up.addresses["edge"]
-    start, sessions = (at_edge(code, edge) for code in code_blocks("nextjs.md", "ts"))
+    start, sessions = (at_edge(code, edge) for code in code_blocks("nextjs.md", "ts")[:2])
     variables = {
         "BOT_START_URL": f"{edge}/start",
         "BOT_START_PUBLIC_API_KEY": "pk_any0123456789abc",
