@@ -1,8 +1,9 @@
 """Write the generated pages of docs/, and check the links of all pages: a step of `make docs`.
 
-docs.py [--check] [--coverage]
+docs.py [--check] [--coverage] [--pictures]
     --check     write nothing; fail if a page differs from what would be written
     --coverage  write docs/coverage.md as well, for which all tests run
+    --pictures  make the pictures of docs/images as well, for which Chromium is needed
 """
 
 import argparse
@@ -39,10 +40,15 @@ def main() -> int:
     parser.add_argument(
         "--coverage", action="store_true", help="run all tests, and write docs/coverage.md"
     )
+    parser.add_argument(
+        "--pictures", action="store_true", help="make the pictures of the interface's pages"
+    )
     arguments = parser.parse_args()
     problems = [*outdated_pages(write=not arguments.check)]
     if arguments.coverage and not arguments.check:
         problems += _write_coverage()
+    if arguments.pictures and not arguments.check:
+        problems += _make_pictures()
     problems += [*_incomplete_coverage(), *broken_links()]
     for problem in problems:
         sys.stderr.write(f"docs: {problem}\n")
@@ -115,6 +121,13 @@ def _write_coverage() -> list[str]:
     ]  # fmt: skip
     run = subprocess.run(command, cwd=ROOT, check=False)
     return ["docs/coverage.md was written, but tests failed."] if run.returncode else []
+
+
+def _make_pictures() -> list[str]:
+    """Make the pictures of the pages of the interface."""
+    command = [sys.executable, str(Path(__file__).with_name("pictures.py"))]
+    run = subprocess.run(command, cwd=ROOT, check=False)
+    return ["docs/images was not completed."] if run.returncode else []
 
 
 def _incomplete_coverage() -> Iterator[str]:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Writes the generated pages of docs/, checks all links, and builds the documentation site:
-#   docs.sh [--coverage]
-# With --coverage, docs/coverage.md is written too, for which all tests run.
+#   docs.sh [--coverage] [--pictures]
+# With --coverage, docs/coverage.md is written too, for which all tests run; with --pictures the pictures of docs/images.
 # The site needs packages of its own (requirements/docs.txt): they are in .make/site, and nowhere else.
 set -eu
 cd "$(dirname "$0")/.."

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import math
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -32,7 +31,8 @@ from interface.interface_support import an_id
 MINE, THEIRS, FREE = an_id("mine"), an_id("theirs"), an_id("free")
 PATHS = [
     ("GET", "/"), ("GET", "/favicon.ico"), ("GET", "/login"), ("POST", "/login"), ("POST", "/logout"),
-    ("GET", "/rooms/ID"), ("POST", "/api/sessions"), ("GET", "/api/sessions/ID"),
+    ("GET", "/rooms"), ("GET", "/sessions"), ("GET", "/sessions/ID"), ("POST", "/sessions/ID/leave"),
+    ("GET", "/health"), ("GET", "/rooms/ID"), ("POST", "/api/sessions"), ("GET", "/api/sessions/ID"),
     ("GET", "/api/sessions/ID/events"), ("POST", "/api/sessions/ID/offer"),
     ("PATCH", "/api/sessions/ID/offer"), ("POST", "/api/sessions/ID/leave"), ("POST", "/api/logs"),
     ("GET", "/static/ID"), ("HEAD", "/static/room.js"), ("GET", "/healthz"), ("GET", "/readyz"),
@@ -49,6 +49,10 @@ RECORD: dict[str, Any] = {
     "tag": "room", "sessionId": MINE, "userId": None, "userName": None, "room": "webrtc:demo",
     "event": "page.opened", "boot": "9f31c2aa", "seq": 1, "meta": {}, "error": {}, "epoch": 1,
     "traceId": "1", "spanId": "1", "raw": True, "truncated": True,
+}  # fmt: skip
+SESSION: dict[str, Any] = {
+    "room_url": "webrtc:demo", "status": "running", "createdAt": "2026-11-23T10:11:12.123Z",
+    "stages": {"queued": "2026-11-23T10:11:12.123Z", "running": "2026-11-23T10:11:13.123Z"},
 }  # fmt: skip
 texts = st.one_of(st.sampled_from(NASTY), st.text(max_size=20))
 numbers = st.one_of(
@@ -121,9 +125,9 @@ types = st.sampled_from(
     ]
 )  # fmt: skip
 queries = st.one_of(
-    st.tuples(st.sampled_from(["sent", "room", "x"]), header_values).map(
-        lambda pair: pair[0].encode() + b"=" + pair[1].replace(b"#", b"")
-    ),
+    st.tuples(
+        st.sampled_from(["sent", "room", "name", "id", "since", "cursor", "x"]), header_values
+    ).map(lambda pair: pair[0].encode() + b"=" + pair[1].replace(b"#", b"")),
     st.sampled_from([b"sent=nan", b"sent=1e400", b"sent=-1e308", b"room=%ed%a0%80", b"sent=%00"]),
     st.binary(max_size=20),
 )
@@ -139,18 +143,17 @@ class GatewayStub:
         if session_id not in {MINE, THEIRS}:
             raise NotFoundError("There is none.")
         user_id = self.user_id if session_id == MINE else "u-somebody"
-        return {"userId": user_id, "room_url": "webrtc:demo", "status": "running"}
+        return SESSION | {"sessionId": session_id, "userId": user_id}
 
-    async def ask(self, *_: Any, **__: Any) -> Reply:
+    async def ask(self, method: str, path: str, *_: Any, **__: Any) -> Reply:
+        if method == "GET":
+            page = {"sessions": [SESSION | {"sessionId": THEIRS}], "nextCursor": "1|x"}
+            return Reply(200, json.dumps(page).encode(), "application/json")
         told = {"sessionId": MINE, "reused": False, "status": "queued"}
         return Reply(200, json.dumps(told).encode(), "application/json")
 
-    @asynccontextmanager
-    async def events(self, _: str) -> AsyncIterator[asyncio.StreamReader]:
-        reader = asyncio.StreamReader()
-        reader.feed_data(b"event: state\ndata: {}\n\n")
-        reader.feed_eof()
-        yield reader
+    async def relayed_events(self, *_: Any) -> AsyncIterator[bytes]:
+        yield b"event: state\ndata: {}\n\n"
 
 
 class Here:

@@ -26,6 +26,7 @@ from cordboard.interface.access import OwnRecord, SeenRecord, SignedIn, session_
 from cordboard.interface.browser_log import LINES_MAX
 from cordboard.interface.gateway_answers import browser_response
 from cordboard.interface.identity import renew_login
+from cordboard.interface.leaving import end_session
 from cordboard.interface.people import Person
 from cordboard.interface.services import InterfaceServices, Services
 from cordboard.web.event_stream import EventStream
@@ -151,13 +152,8 @@ async def leave(
         person: The person.
         record: The session's record.
     """
-    body = {"sessionId": session_id}
     with bound(session_id=session_id):
-        if record.get("userId") != person.user_id:
-            body["detail"] = "ended by an operator"
-            log.warning("An operator ends the session", operator=person.user_id)
-        content = msgspec.json.encode(body)
-        return browser_response(await services.gateway.ask("POST", "/leave", content))
+        return browser_response(await end_session(services, session_id, person, record))
 
 
 @router.get("/sessions/{session_id}")

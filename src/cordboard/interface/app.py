@@ -8,12 +8,23 @@ from typing import Final
 import aiohttp
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.staticfiles import StaticFiles
 
 from cordboard.emit import get_logger
-from cordboard.interface import api, browser_security, error_pages, pages
+from cordboard.interface import (
+    api,
+    browser_security,
+    error_pages,
+    health_page,
+    pages,
+    rooms_page,
+    session_page,
+    session_stream,
+    sessions_page,
+)
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.identity import IdentityMiddleware, identity_of
+from cordboard.interface.log_readings import LogReadings
+from cordboard.interface.log_sources import LogEnvironment, check_environment
 from cordboard.interface.login import LoginCookies
 from cordboard.interface.people import Person
 from cordboard.interface.request_limits import RequestLimits
@@ -37,9 +48,31 @@ _LOCAL_HOSTS_HINT: Final = (
 )
 
 OWN_PATHS: Final = frozenset(
-    {"api", "favicon.ico", "healthz", "login", "logout", "metrics", "readyz", "rooms", "static"}
+    {
+        "api",
+        "favicon.ico",
+        "health",
+        "healthz",
+        "login",
+        "logout",
+        "metrics",
+        "readyz",
+        "rooms",
+        "sessions",
+        "static",
+    }
 )
 """The first segments of the interface's paths."""
+
+_ROUTES: Final = (
+    pages,
+    rooms_page,
+    sessions_page,
+    session_page,
+    session_stream,
+    health_page,
+    api,
+)
 
 log = get_logger("interface")
 
@@ -75,12 +108,13 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     app.state.login = LoginCookies(_session_secrets(settings), root_path=settings.root_path)
     app.state.identity = identity_of(settings, app.state.login, app.state.origin)
     app.state.request_limits = RequestLimits(settings)
-    app.include_router(pages.router)
-    app.include_router(api.router)
+    for module in _ROUTES:
+        app.include_router(module.router)
     # In a checkout, static/client is a link to the sources of the npm package.
-    files = StaticFiles(directory=pages.STATIC, follow_symlink=True)
+    files = pages.PageFiles(directory=pages.STATIC, follow_symlink=True)
     app.mount("/static", GZipMiddleware(files), name="static")
     health.add_health_routes(app, _check_ready)
+    check_environment(LogEnvironment(settings.interface_logs or "", settings))
     refuse_own_paths(settings.root_path, OWN_PATHS, "root_path")
     problems.add_problem_handlers(app)
     error_pages.add_error_pages(app)
@@ -94,12 +128,14 @@ def _services(
     gateway = GatewayProxy(
         HttpClient(connections), settings.gateway_url, lambda: settings.control_secrets
     )
+    log_environment = LogEnvironment(settings.interface_logs or "", settings)
     owners = SessionOwners(gateway.record, settings.record_kept_s)
     return InterfaceServices(
         gateway=gateway,
         owners=owners,
         browser_log=BrowserLog(owners),
         browser_log_limits=BrowserLogLimits(settings),
+        log_readings=LogReadings(log_environment, settings.interface_log_readings),
         request_limits=request_limits,
         max_duration_s=settings.interface_max_duration_s,
     )

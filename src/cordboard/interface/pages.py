@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.staticfiles import StaticFiles
 
 from cordboard.contract.errors import (
     CordboardError,
@@ -21,6 +23,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
+from cordboard.interface import plain_words
 from cordboard.interface.access import Visitor
 from cordboard.interface.identity import Identity, login_of, person_of, renew_login
 from cordboard.interface.login import (
@@ -40,6 +43,9 @@ PATH_MAX_CHARS: Final = (
 )
 _OWN_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without backslashes
 STATIC: Final = Path(str(files("cordboard.interface").joinpath("static")))
+REPORT_STYLE: Final = Path(str(files("cordboard.logs.report").joinpath("page.css")))
+
+_REPORT_STYLE: Final = "report.css"
 
 log = get_logger("pages")
 router = APIRouter()
@@ -52,14 +58,29 @@ _templates: Final = Environment(
 )
 
 
+_templates.globals["words"] = plain_words
+_templates.filters["segment"] = partial(quote, safe="")
+
+
+class PageFiles(StaticFiles):
+    """The files of the pages, with the style of the report, whose sections the session page shows."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Return where the file of a path is."""
+        if path == _REPORT_STYLE:
+            return str(REPORT_STYLE), REPORT_STYLE.stat()
+        return super().lookup_path(path)
+
+
 def static_paths() -> frozenset[str]:
     """Return the paths of all files below ``/static``."""
     # Not rglob: it does not follow the link that static/client is in a checkout.
-    return frozenset(
+    own = {
         f"/static/{Path(folder, name).relative_to(STATIC)}"
         for folder, _, names in os.walk(STATIC, followlinks=True)
         for name in names
-    )
+    }
+    return frozenset({*own, f"/static/{_REPORT_STYLE}"})
 
 
 def render_page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -71,8 +92,22 @@ def render_page(request: Request, template: str, status: int = 200, **values: An
         status: The HTTP status.
         **values: The variables of the template.
     """
+    person = person_of(request)
+    values |= {"person": person, "has_login_page": person is not None and _has_login_page(request)}
+    values["path"] = request.scope["path"]
+    return HTMLResponse(render(request, template, **values), status)
+
+
+def render(request: Request, template: str, **values: Any) -> str:
+    """Return a page, or a part of one, as HTML.
+
+    Args:
+        request: The request.
+        template: The file name of the template.
+        **values: The variables of the template.
+    """
     values["root_path"] = request.app.state.root_path
-    return HTMLResponse(_templates.get_template(template).render(values), status)
+    return _templates.get_template(template).render(values)
 
 
 def error_page(request: Request, status: int, message: str, hint: str = "") -> HTMLResponse:
@@ -161,13 +196,12 @@ async def logout(request: Request) -> Response:
 
 
 @router.get("/rooms/{name}")
-async def room_page(request: Request, name: str, person: Visitor) -> Response:
+async def room_page(request: Request, name: str, _person: Visitor) -> Response:
     """Show a room, after a login if nobody is signed in.
 
     Args:
         request: The request.
         name: The room's name.
-        person: The person.
     """
     room = _canonical_room(name)
     response = render_page(
@@ -175,8 +209,6 @@ async def room_page(request: Request, name: str, person: Visitor) -> Response:
         "room.html",
         room=room,
         name=name,
-        person=person,
-        has_login_page=_has_login_page(request),
         # Session ids contain the time, and only recent ones are accepted: by this server's clock.
         now_ms=time.time_ns() // 1_000_000,
     )
@@ -206,6 +238,21 @@ def _canonical_room(name: str) -> str:
             "There is no room with this name.",
             hint="The name of a room has letters and digits, and any of . _ ~ @ - between them.",
         ) from error
+
+
+def open_room(request: Request, name: str) -> RedirectResponse:
+    """Return a redirect to the room that a form names.
+
+    Raises:
+        NotFoundError: It is not the name of a room.
+    """
+    _canonical_room(name)
+    return redirect(request, _room_path(name))
+
+
+def session_path(session_id: str) -> str:
+    """Return the path of the page of a session."""
+    return f"/sessions/{quote(session_id, safe='')}"
 
 
 def _room_path(name: str) -> str:

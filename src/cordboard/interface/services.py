@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
+from cordboard.interface.log_readings import LogReadings
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.session_owners import SessionOwners
 from cordboard.web.gateway_proxy import GatewayProxy
@@ -21,6 +22,7 @@ class InterfaceServices:
         owners: Finds the owners of sessions.
         browser_log: Checks and writes the log lines of browsers.
         browser_log_limits: The limits on these lines.
+        log_readings: Reads the logs of sessions.
         request_limits: The limits on the requests of each person and address.
         max_duration_s: The longest session that a page may start, in seconds.
         stopping: Set when the server stops, so that event streams end.
@@ -30,6 +32,7 @@ class InterfaceServices:
     owners: SessionOwners
     browser_log: BrowserLog
     browser_log_limits: BrowserLogLimits
+    log_readings: LogReadings
     request_limits: RequestLimits
     max_duration_s: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -157,11 +157,11 @@ class SessionOwners:
         return ownership
 
     def _is_fresh(self, session_id: str) -> bool:
-        created_at = _creation_time(session_id)
+        created_at = creation_time(session_id)
         return created_at is not None and abs(self._wall() - created_at) < self._fresh_s
 
 
-def _creation_time(session_id: str) -> float | None:
+def creation_time(session_id: str) -> float | None:
     """Return when a UUID of version 7 was made, in seconds since 1970; None for other ids."""
     if len(session_id) != _UUID_LENGTH or session_id[_VERSION_INDEX] != "7":
         return None

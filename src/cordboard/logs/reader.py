@@ -111,6 +111,22 @@ class Reader:
                     self.tally.limit = self._limit
                     return
 
+    def arrivals(self) -> Iterator[list[Line]]:
+        """Yield what is wanted as it comes, in lists; an empty one if nothing has come for a moment.
+
+        Raises:
+            CordboardError: Nothing at all can be read.
+        """
+        for found in self.items():
+            assert not isinstance(found, Whole)  # noqa: S101 - nobody has asked for summaries
+            came: list[Line] = []
+            for key, raw, number, _ in found:
+                line = self._line(key, raw, self.tracks[number])
+                if line is not None:
+                    self.tally.note(line, number)
+                    came.append(line)
+            yield came
+
     def encoded(self, form: Form) -> Iterator[bytes]:
         """Yield the same as bytes with newlines, in pieces of one or more lines.
 

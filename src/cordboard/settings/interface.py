@@ -81,6 +81,14 @@ class InterfaceSettings:
     """Seconds after which a call that was started in the interface ends; a page that is left open
     must not occupy a bot for hours. The gateway's own default is 4 h."""
 
+    interface_logs: str | None = None
+    """The environment of `cordboard logs` from which operators see the lines of sessions: `local`, or
+    one of `[environments]`. Unset, the pages show no lines; `cordboard up` sets `local`."""
+
+    interface_log_readings: Positive = 4
+    """Sessions whose lines are read at the same time. Each reading is a process of its own, with
+    about 50 MB of memory."""
+
     interface_hosts: tuple[str, ...] = ()
     """Host names besides localhost that an interface on loopback accepts in requests, for a proxy or
     a tunnel that forwards its own host name. All others are refused (DNS rebinding)."""

@@ -11,6 +11,8 @@ from cordboard.environment import (
     CONTROL_SECRET,
     GATEWAY_URL,
     ICE_SERVERS,
+    INTERFACE_LOGS,
+    LOCAL_LOGS,
     SECRET_VARIABLES,
     SESSION_SECRET,
     SESSION_SECRETS,
@@ -162,7 +164,11 @@ def accounts_of_bots(options: Options, settings: Settings) -> dict[str, str]:
 
 
 def component_environment(
-    name: str, gateway_url: str, secrets: SharedSecrets, accounts: Mapping[str, str]
+    name: str,
+    gateway_url: str,
+    secrets: SharedSecrets,
+    accounts: Mapping[str, str],
+    interface_logs: str | None = None,
 ) -> dict[str, str]:
     """Return the environment of a component, which contains only the secrets that it needs.
 
@@ -171,6 +177,7 @@ def component_environment(
         gateway_url: The base URL of the gateway.
         secrets: All secrets.
         accounts: The accounts at room services and carriers, for the edge.
+        interface_logs: The environment whose lines the interface shows, if a setting names one.
     """
     shared = {
         CONTROL_SECRET: secrets.control,
@@ -184,13 +191,15 @@ def component_environment(
         return child_environment(**no_logins, **shared, REDIS_URL=secrets.redis_url)
     # Strangers' requests reach these components, so they get no access to Redis, and for TURN servers only
     # the credentials of a session, which the gateway derives.
-    private = dict.fromkeys(
+    private: dict[str, str | None] = dict.fromkeys(
         ("REDIS_URL", "REDIS_URL_FILE", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS)
     )
     if name == "edge":
         # `up` has ended all sessions when it stops the edge, so no stream is worth waiting for.
         own = {**accounts, **dict.fromkeys(SESSION_SECRETS), STREAM_GRACE: "0"}
         return child_environment(**{**own, **shared, **private})
+    # By default its pages show the lines that `up` writes.
+    private[INTERFACE_LOGS] = interface_logs or LOCAL_LOGS
     environment = child_environment(**shared, **private)
     if secrets.session is not None:
         environment[SESSION_SECRET] = secrets.session

@@ -144,7 +144,13 @@ class Supervisor:
                 name,
                 arguments[name],
                 ports[name],
-                component_environment(name, self.addresses["gateway"], self._secrets, accounts),
+                component_environment(
+                    name,
+                    self.addresses["gateway"],
+                    self._secrets,
+                    accounts,
+                    self.settings.interface_logs,
+                ),
                 logs.write_component_line,
             )
             for name in arguments

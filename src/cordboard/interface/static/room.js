@@ -3,6 +3,7 @@
 import { hideAlert, showAlert, showNote } from "./alert_box.js";
 import { Problem, request, sessionUrl } from "./api.js";
 import { Call } from "./call.js";
+import { enableCopyButtons } from "./copy.js";
 import { button, element } from "./elements.js";
 import { uuid7 } from "./client/ids.js";
 import { getClientLogger, installLogger, setLogContext } from "./log.js";
@@ -25,7 +26,6 @@ const STATE_LABELS = {
   lost: "The bot was lost. Connecting to a new one.",
   leaving: "Leaving",
 };
-const COPIED_MS = 2000;
 
 const log = getClientLogger("room");
 const page = element("room").dataset;
@@ -62,28 +62,6 @@ function showSession(id, title, note) {
   element("session-note").textContent = note;
   element("session-id").textContent = id;
   element("log-command").textContent = `cordboard logs --local --session ${id}`;
-}
-
-/**
- * Copy the text of the element that a button names in data-copy.
- * @param {HTMLButtonElement} copyButton
- */
-async function copyText(copyButton) {
-  const source = element(copyButton.dataset.copy ?? "");
-  try {
-    await navigator.clipboard.writeText(source.textContent ?? "");
-    copyButton.textContent = "Copied";
-    element("copied").textContent = "Copied";
-  } catch {
-    // Pages without https have no clipboard: select the text, so that the user can press Ctrl-C.
-    getSelection()?.selectAllChildren(source);
-    copyButton.textContent = "Ctrl-C";
-    element("copied").textContent = "Selected: copy it with Control C";
-  }
-  setTimeout(() => {
-    copyButton.textContent = "Copy";
-    element("copied").textContent = "";
-  }, COPIED_MS);
 }
 
 // --- what a call shows
@@ -282,9 +260,7 @@ function openPage() {
   button("leave").onclick = ignoreDoubleClick(() => call?.leave());
   addEventListener("keydown", ignoreRepeats, { capture: true });
   button("mute").onclick = toggleMute;
-  for (const copyButton of document.querySelectorAll("button[data-copy]")) {
-    if (copyButton instanceof HTMLButtonElement) copyButton.onclick = () => copyText(copyButton);
-  }
+  enableCopyButtons();
   // Capturing, so that it runs before the logger's own listener, which sends all lines.
   addEventListener("pagehide", () => call?.abandon(), { capture: true });
   // A page that the browser restores from its cache has lost its call.

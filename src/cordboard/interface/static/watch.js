@@ -119,7 +119,7 @@ export class Watch {
  * Return a function that releases the lock of a stream, or null if all streams are taken.
  * @returns {Promise<(() => void) | null>}
  */
-async function acquireStreamLock() {
+export async function acquireStreamLock() {
   if (!navigator.locks) return () => {}; // an insecure page, which cannot make calls anyway
   for (let number = 0; number < STREAMS; number += 1) {
     const release = await tryLock(`cordboard-stream-${number}`);

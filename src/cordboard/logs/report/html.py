@@ -68,6 +68,21 @@ def page(model: Model, rows: "RowMaker") -> Iterator[str]:
     )
 
 
+def sections(model: Model) -> list[tuple[str, str, str]]:
+    """Return the sections of the page before the lines: of each its id, its label and its HTML.
+
+    Links lead to the lines: ``#L1`` is the first one.
+    """
+    values = {
+        "model": model,
+        "session": model.session,
+        "rows": RowMaker(),
+        **dict.fromkeys(("style", "script", "style_hash", "script_hash"), ""),
+    }
+    module: Any = _environment().get_template("page.html").make_module(values)
+    return [(name, label, str(content)) for name, label, content in module.sections]
+
+
 @cache
 def own_file(name: str) -> str:
     """Return a file of the page."""

@@ -1,0 +1,197 @@
+"""The page that says how the plane is: each figure with its meaning."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+
+from cordboard.interface import pages, plain_words
+from cordboard.interface.access import OperatorOnly
+from cordboard.interface.gateway_reads import read_overview, read_sessions
+from cordboard.interface.log_sources import SourceState, log_sources
+from cordboard.interface.plain_words import Tone
+from cordboard.interface.services import Services
+
+EXAMINED: Final = 200
+"""The newest sessions, in which recoveries are looked for."""
+SHOWN_RECOVERIES: Final = 10
+SLOW_WAIT_S: Final = 5.0
+"""From this wait on a caller notices: the gateway's goal for an accepted join is under a second."""
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of the page.
+
+    Attributes:
+        name: What it counts.
+        value: Its value.
+        tone: Whether it is good.
+        meaning: What the value means, and what to do if it is bad.
+    """
+
+    name: str
+    value: str
+    tone: Tone
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One time that a session was queued again.
+
+    Attributes:
+        session_id: The session.
+        at: When.
+        cause: Why, in words.
+        runner: The runner that had it.
+        is_bad: Whether the session failed afterwards.
+    """
+
+    session_id: str
+    at: str
+    cause: str
+    runner: str
+    is_bad: bool
+
+
+@router.get("/health")
+async def health_page(request: Request, services: Services, _person: OperatorOnly) -> Response:
+    """Show the queue, the runners, the operators, recoveries and log sources.
+
+    Args:
+        request: The request.
+        services: The interface's services.
+    """
+    overview, (newest, _), sources = await asyncio.gather(
+        read_overview(services.gateway),
+        read_sessions(services.gateway, {"limit": EXAMINED}),
+        asyncio.to_thread(log_sources, services.log_readings.environment),
+    )
+    recoveries = sorted(_recoveries(newest), key=lambda item: item.at, reverse=True)
+    return pages.render_page(
+        request,
+        "health.html",
+        figures=figures(overview, len(recoveries), sources),
+        overview=overview,
+        recoveries=recoveries[:SHOWN_RECOVERIES],
+        examined=len(newest),
+        sources=sources,
+    )
+
+
+def _recoveries(records: Iterable[dict[str, Any]]) -> Iterable[Recovery]:
+    for record in records:
+        for item in record["takeOvers"] or ():
+            yield Recovery(
+                session_id=record["sessionId"],
+                at=item["at"],
+                cause=plain_words.recovery_words(item["cause"]),
+                runner=item.get("runner", ""),
+                is_bad=plain_words.tone(record) == "bad",
+            )
+
+
+def figures(overview: dict[str, Any], recoveries: int, sources: list[SourceState]) -> list[Figure]:
+    """Return the figures of the page, each with its meaning."""
+    return [
+        _queue(overview),
+        _slots(overview),
+        _operators(overview),
+        _overdue(overview),
+        _recovered(recoveries),
+        _dead_letters(overview),
+        _sources(sources),
+    ]
+
+
+def _queue(overview: dict[str, Any]) -> Figure:
+    waiting, wait_s = overview["queued"], overview["oldestWaitSeconds"]
+    if not waiting:
+        return Figure("Queue", "0", "ok", "No join waits for a runner.")
+    words = f"The oldest of these joins has waited for {plain_words.length(wait_s)}."
+    if wait_s < SLOW_WAIT_S:
+        return Figure("Queue", str(waiting), "ok", f"{words} That is usual while bots start.")
+    return Figure("Queue", str(waiting), "bad", f"{words} Callers wait: add runners, or end calls.")
+
+
+def _slots(overview: dict[str, Any]) -> Figure:
+    alive = [runner for runner in overview["runners"] if runner["alive"]]
+    free = sum(runner["free"] for runner in alive)
+    of = sum(runner["capacity"] for runner in alive)
+    cold = sum(item["coldRunners"] for item in overview["operators"] if item["alive"])
+    value = f"{free} of {of}"
+    if free:
+        return Figure("Free slots", value, "ok", "So many calls can start at once.")
+    if cold:
+        more = f"Operators may start up to {cold} cold runners, which takes longer."
+        return Figure("Free slots", value, "warn", f"No warm runner is free. {more}")
+    return Figure(
+        "Free slots", value, "bad", "No runner is free: new calls wait in the queue. Add runners."
+    )
+
+
+def _operators(overview: dict[str, Any]) -> Figure:
+    alive = sum(1 for item in overview["operators"] if item["alive"])
+    if alive:
+        return Figure(
+            "Operators", str(alive), "ok", "They give joins to runners, and recover calls."
+        )
+    return Figure(
+        "Operators", "0", "bad", "Nobody gives joins to runners. Start `cordboard operator`."
+    )
+
+
+def _overdue(overview: dict[str, Any]) -> Figure:
+    number = overview["overdue"]
+    if not number:
+        return Figure("Overdue sessions", "0", "ok", "Each running bot has renewed its lease.")
+    return Figure(
+        "Overdue sessions",
+        str(number),
+        "warn",
+        "Their bots have not renewed their leases: an operator recovers them, or they are partitioned.",
+    )
+
+
+def _recovered(number: int) -> Figure:
+    if not number:
+        return Figure("Recoveries", "0", "ok", "No bot of the newest sessions was lost.")
+    return Figure(
+        "Recoveries",
+        str(number),
+        "warn",
+        "Bots that were lost, and whose sessions others took over.",
+    )
+
+
+def _dead_letters(overview: dict[str, Any]) -> Figure:
+    number = overview["deadLetters"]
+    if not number:
+        return Figure("Dead letters", "0", "ok", "Operators could read every launch.")
+    return Figure(
+        "Dead letters",
+        str(number),
+        "warn",
+        "Launches that no operator could read, usually of another release.",
+    )
+
+
+def _sources(sources: list[SourceState]) -> Figure:
+    readable = sum(1 for source in sources if source.is_readable)
+    if not sources:
+        return Figure(
+            "Log sources", "0", "warn", "No log environment is configured: pages show no lines."
+        )
+    if readable == len(sources):
+        return Figure("Log sources", str(readable), "ok", "The lines of calls come from these.")
+    return Figure(
+        "Log sources",
+        f"{readable} of {len(sources)}",
+        "bad",
+        "Lines of calls may be missing: a source cannot be read.",
+    )

@@ -1,0 +1,112 @@
+"""Where the lines of the session pages come from."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.environment import kubeconfig_files
+from cordboard.logs import environments
+from cordboard.logs.sources.directory import Directory
+
+if TYPE_CHECKING:
+    from cordboard.logs.sources import Source
+    from cordboard.settings import Settings
+
+LOCAL: Final = environments.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnvironment:
+    """The environment of `cordboard logs` that the pages read.
+
+    Attributes:
+        name: Its name; empty if the pages show no lines.
+        settings: The settings, which describe it.
+    """
+
+    name: str
+    settings: "Settings"
+
+    @property
+    def option(self) -> str:
+        """Return the option of `cordboard logs` that names it."""
+        return "--local" if self.name == LOCAL else f"--env {self.name}"
+
+    def open(self) -> "list[Source]":
+        """Return its sources.
+
+        Raises:
+            CordboardError: There is no such environment, or it is not described well.
+        """
+        known = self.settings.environments
+        if self.name == LOCAL and LOCAL not in known:
+            return [Directory(self.settings.log_folder)]
+        config = self.settings.config_file
+        base = config.parent if config else Path()
+        return environments.sources_of(self.name, known, base, kubeconfig_files())
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A log source as the health page shows it.
+
+    Attributes:
+        name: Its name.
+        is_readable: Whether it can be read, as far as that is known without reading it.
+        words: What is known about it.
+    """
+
+    name: str
+    is_readable: bool
+    words: str
+
+
+def check_environment(environment: LogEnvironment) -> None:
+    """Refuse a log environment that does not exist.
+
+    Raises:
+        SettingsError: ``interface_logs`` names no environment.
+    """
+    name = environment.name
+    if name and name != LOCAL and name not in environment.settings.environments:
+        raise SettingsError(
+            f"interface_logs: expected an environment of cordboard.toml, got {name!r}.",
+            hint=f"Add [[environments.{name}]], or set interface_logs to local.",
+        )
+
+
+def log_sources(environment: LogEnvironment) -> list[SourceState]:
+    """Return the sources of the pages' lines; it may wait for the disk."""
+    if not environment.name:
+        return []
+    try:
+        sources = environment.open()
+    except CordboardError as error:
+        words = f"{error.message} {error.hint}".rstrip()
+        return [SourceState(f"environment {environment.name}", is_readable=False, words=words)]
+    states = [_state(source) for source in sources]
+    for source in sources:
+        source.close()
+    return states
+
+
+def _state(source: "Source") -> SourceState:
+    if not isinstance(source, Directory):
+        return SourceState(source.name, is_readable=True, words="Asked when a session is opened.")
+    if not Path(source.name).is_dir():
+        return SourceState(source.name, is_readable=False, words="The folder does not exist.")
+    if not os.access(source.name, os.R_OK | os.X_OK):
+        return SourceState(source.name, is_readable=False, words="This user may not read it.")
+    files = _files(source.name)
+    total = sum(size for _, size in files)
+    return SourceState(
+        source.name, is_readable=True, words=f"{len(files)} files, {total / 1e6:,.1f} MB."
+    )
+
+
+def _files(folder: str) -> Sequence[tuple[str, int]]:
+    with os.scandir(folder) as entries:
+        return [(entry.name, entry.stat().st_size) for entry in entries if entry.is_file()]
