@@ -1,22 +1,25 @@
 """Containers of a real cluster as a source: every run, each line once, and why some are missing."""
 
+import asyncio
+import contextlib
 import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cluster_support import Cluster, cluster_config, fault, lose_node_of, pod_spec
 from cordboard.contract.errors import CordboardError, SettingsError
-from cordboard.kube import KubeTimes, open_kube
+from cordboard.kube import Kube, KubeTimes, open_kube
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, _kubernetes_log, kubernetes
 from cordboard.logs.sources._containers import Run
-from cordboard.logs.sources._kubernetes_log import Place
+from cordboard.logs.sources._kubernetes_log import Log, Pace, Place
 from cordboard.logs.sources.kubernetes import open_source
 
 READ = {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list", "watch"]}
@@ -293,6 +296,43 @@ def test_busy_api(cluster: Cluster, source: Any, monkeypatch: pytest.MonkeyPatch
         assert found["p/main"] == [str(number) for number in range(100)]
     finally:
         stop.set()
+
+
+@dataclass
+class BusyKube:
+    """Stands for the API: counts the logs that are open at a time."""
+
+    open_now: int = 0
+    most: int = 0
+
+    @contextlib.asynccontextmanager
+    async def log(self, *_where: str, **_params: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.open_now += 1
+        self.most = max(self.most, self.open_now)
+        try:
+            yield self._chunks()
+        finally:
+            self.open_now -= 1
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.01)
+        yield b'2026-11-30T10:00:09Z {"boot":"0123abcd","seq":17}\n'
+
+
+async def test_requests_at_a_time_are_limited() -> None:
+    """Also where the beginning of each of the logs that are read at once has to be looked at."""
+    kube, pace = BusyKube(), Pace()
+    since = "2026-11-30T10:00:05.000000Z"
+
+    async def read_one(number: int) -> list[str]:
+        run = Run("n", f"p{number}", f"u{number}", "main", "", started="2026-11-30T10:00:00Z")
+        log = Log(cast("Kube", kube), pace, run, since, None)
+        assert [chunk async for chunk in log.chunks(follow=False)]
+        return [lack.reason for lack in log.shortfalls]
+
+    lacks = await asyncio.gather(*(read_one(number) for number in range(16)))
+    assert lacks == [["rotated"]] * 16
+    assert 16 < kube.most <= 20
 
 
 def test_lost_node(cluster: Cluster, source: Any, monkeypatch: pytest.MonkeyPatch) -> None:

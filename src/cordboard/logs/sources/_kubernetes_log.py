@@ -22,6 +22,8 @@ TRIES: Final = 5
 PAUSE_FIRST_S: Final = 0.2
 PAUSE_MAX_S: Final = 10.0
 AT_ONCE_FIRST: Final = 16
+PROBES_AT_ONCE: Final = 4
+"""Requests for the first line of a log, beside those for the logs that `logs.tracks` reads at once: 20 in all."""
 SETTLED_S: Final = 2.0
 """A pod's status tells of the end of a run so much later than its log does."""
 LATE_S: Final = 10
@@ -42,9 +44,13 @@ class Pace:
 
     One more with each that went well, half as many when the API says that it is too much. Only the
     opening counts: how long a log then stays open is for its reader to say.
+
+    Attributes:
+        probes: Is held by a request for the first line of a log that is open.
     """
 
     def __init__(self) -> None:
+        self.probes = asyncio.Semaphore(PROBES_AT_ONCE)
         self._allowed = float(AT_ONCE_FIRST)
         self._open = 0
         self._changed = asyncio.Condition()
@@ -171,7 +177,7 @@ class Log:
             self.shortfalls.append(Shortfall("rotated", detail))
 
     async def _first_line(self) -> bytes:
-        async with self._log(limitBytes=str(_PROBE_BYTES)) as chunks:
+        async with self._pace.probes, self._log(limitBytes=str(_PROBE_BYTES)) as chunks:
             start = b""
             async for chunk in chunks:
                 start += chunk

@@ -39,6 +39,10 @@ from cordboard.logs.sources._options import checked
 
 _JOBS: Final = "app.kubernetes.io/managed-by=cordboard-operator"
 
+BATCH_BYTES: Final = 512 * 1024
+"""What one exchange between the threads brings. The API sends some 8 KB at a time, and each exchange waits for
+both threads to have a turn: with sixteen readers that took nine tenths of the time."""
+
 PAUSES_S: Final = (0.5, 1.0, 2.0)
 """Between the tries of a look at the pods."""
 
@@ -359,19 +363,20 @@ class ContainerStream(Stream):
         self._worker = worker
         self._log = log
         self._query = query
-        self._waiting: Future[bytes | None] | None = None
+        self._waiting: Future[bytes] | None = None
         self._closed = False
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield whole lines, each behind its timestamp."""
-        chunks = self._log.chunks(follow=follow and self._log.run.running)
+        follows = follow and self._log.run.running
+        chunks = self._log.chunks(follow=follows)
         while not self._closed:
-            self._waiting = self._worker.submit(_next(chunks))
+            self._waiting = self._worker.submit(_next(chunks, 0 if follows else BATCH_BYTES))
             try:
                 chunk = self._waiting.result()
             except CancelledError:
                 return
-            if chunk is None:
+            if not chunk:
                 return
             yield chunk
 
@@ -386,5 +391,12 @@ class ContainerStream(Stream):
             self._waiting.cancel()
 
 
-async def _next(chunks: AsyncGenerator[bytes]) -> bytes | None:
-    return await anext(chunks, None)
+async def _next(chunks: AsyncGenerator[bytes], at_least: int) -> bytes:
+    """Return the next chunks, with so many bytes or more unless the log ends; nothing at its end."""
+    parts, size = [], 0
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= at_least:
+            break
+    return b"".join(parts)
