@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 from _table import quantile, show  # noqa: E402 - after the path
 from why import caller_stats  # noqa: E402
-from why.calls import LEASE_S, Stage, write_logs  # noqa: E402
+from why.calls import LEASE_S, Stage, prefer, write_logs  # noqa: E402
 from why.impairment import install  # noqa: E402
 from why.pages import PageLines  # noqa: E402
 from why.planted_services import PlantedServices  # noqa: E402
@@ -62,7 +62,7 @@ class Asked:
         return not self.is_right and self.cause not in NO_BLAME
 
 
-async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int) -> None:
+async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int, nice: int) -> None:
     """Make all calls, and write the logs of all processes."""
     redis = EmbeddedServer()
     redis.start()
@@ -82,7 +82,7 @@ async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int) ->
             fd = os.open(logs / "call.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             configure(service="call", fd=fd, bridges=False, session_from_environment=False)
             page = PageLines(logs / "interface.jsonl")
-            stage = Stage(processes, redis.process.pid, url, services.plans, page, at_once)
+            stage = Stage(processes, redis.process.pid, url, services.plans, page, at_once, nice)
             try:
                 await stage.run(calls)
                 await asyncio.sleep(1)  # what a killed process has not written is lost
@@ -178,7 +178,14 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, help="keep the logs and what was planted in a new directory"
     )
+    parser.add_argument(
+        "--nice",
+        type=int,
+        default=0,
+        help="nice value of the runners and of this process (needs root)",
+    )
     options = parser.parse_args()
+    prefer(os.getpid(), options.nice)
     install()
     caller_stats.install()
     began = time.monotonic()
@@ -186,12 +193,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cordboard-why-") as directory:
         logs = options.keep or Path(directory) / "logs"
         logs.mkdir(parents=True)
-        asyncio.run(make(calls, Path(directory), logs, options.at_once))
+        rows = [{"session": one.session, "cause": one.cause, "how": one.how} for one in calls]
+        (logs / "planted.txt").write_text("".join(f"{row}\n" for row in rows))
+        asyncio.run(make(calls, Path(directory), logs, options.at_once, options.nice))
         made_s = time.monotonic() - began
         lose_lines(calls, logs)
-        if options.keep:
-            rows = [{"session": c.session, "cause": c.cause, "how": c.how} for c in calls]
-            (options.keep / "planted.json").write_text(json.dumps(rows))
         with ThreadPoolExecutor(2) as pool:
             asked = list(pool.map(lambda planting: ask(planting, logs), calls))
     report(asked)

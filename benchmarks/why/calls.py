@@ -30,6 +30,12 @@ LIVE_S = 60.0
 BATCH = 5
 
 
+def prefer(pid: int, nice: int) -> None:
+    """Set the nice value of a kernel session, sched(7): a machine that others use must not spoil the calls."""
+    if nice:
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
 @dataclass
 class Stage:
     """A plane, and the calls that are made on it.
@@ -41,6 +47,7 @@ class Stage:
         plans: What the doubles do, by session.
         page: Writes lines as a page would.
         at_once: Calls at the same time.
+        nice: The nice value of the runners, whose bots must not be late.
     """
 
     processes: Processes
@@ -49,6 +56,7 @@ class Stage:
     plans: dict[str, dict[str, Any]]
     page: PageLines
     at_once: int
+    nice: int = 0
     runners: list[Part] = field(default_factory=list)
 
     async def run(self, calls: Sequence[Planting]) -> None:
@@ -74,9 +82,10 @@ class Stage:
                 await make(own)
 
     def _runner(self, bot: str = "planted_bot.py") -> Part:
-        return self.processes.spawn(
-            "runner", "--capacity", CAPACITY, "--grace", "0", "--bot", str(HERE / bot)
-        )
+        words = ("--capacity", CAPACITY, "--grace", "0", "--bot", str(HERE / bot))
+        part = self.processes.spawn("runner", *words)
+        prefer(part.pid, self.nice)
+        return part
 
     async def _many(
         self, calls: Sequence[Planting], make: Callable[[Planting], Awaitable[None]]
@@ -87,6 +96,7 @@ class Stage:
             nonlocal done
             async with gate:
                 await make(planting)
+            await self.ended(planting)
             done += 1
             if done % 10 == 0:
                 print(f"  {done} of {len(calls)} calls", flush=True)
@@ -96,13 +106,12 @@ class Stage:
     # --- one call
 
     async def one_call(self, planting: Planting) -> None:
-        """Make one call as it is planted, and wait for the end of its session."""
+        """Make one call as it is planted."""
         if planting.how == "no offer":
             await self.join(planting)
         else:
             with impaired(planting.impairment):
                 await self._place(planting)
-        await self.ended(planting)
 
     async def _place(self, planting: Planting) -> None:
         connected = asyncio.Event()
@@ -294,7 +303,6 @@ class Stage:
         async def make(planting: Planting) -> None:
             if int(planting.how) % 2:
                 await self.join(planting, deadlineSeconds=6)
-                await self.ended(planting)
             else:
                 await self.one_call(planting)
 

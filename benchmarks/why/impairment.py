@@ -59,6 +59,11 @@ def impaired(impairment: Impairment | None) -> Iterator[None]:
         _present.reset(token)
 
 
+def _send(transport: Any, data: bytes, addr: tuple[str, int]) -> None:
+    if not transport.is_closing():  # the call may have ended meanwhile
+        transport.sendto(data, addr)
+
+
 def install() -> None:
     """Let all datagrams of this process pass through the impairment of their call."""
     receive, send_data, send_stun = (
@@ -79,7 +84,7 @@ def install() -> None:
         if found is None:
             await send_data(self, data, addr)
         else:
-            found.pass_on(data, found.loss_out, lambda: self.transport.sendto(data, addr))
+            found.pass_on(data, found.loss_out, lambda: _send(self.transport, data, addr))
 
     def stun_sent(self: Any, message: Any, addr: tuple[str, int]) -> None:
         found = _present.get()

@@ -19,19 +19,24 @@ class PageLines:
 
     def say(self, session: str, what: str, **meta: Any) -> None:
         """Write a line: an event, the kind of a `device.changed`, or a message."""
-        boot, seq = self.boots.get(session, (secrets.token_hex(4), 0))
-        self.boots[session] = boot, seq + 1
+        if what == "join.clicked":  # the interface sends the join
+            self._write(session, "interface", "join.requested", {})
+        self._write(session, "browser", what, meta)
+
+    def _write(self, session: str, service: str, what: str, meta: dict[str, Any]) -> None:
+        boot, seq = self.boots.get(f"{service} {session}", (secrets.token_hex(4), 0))
+        self.boots[f"{service} {session}"] = boot, seq + 1
         record: dict[str, Any] = {
             "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "level": "info",
             "message": what.replace(".", " ").capitalize(),
-            "service": "browser",
+            "service": service,
             "tag": "call",
             "sessionId": session,
             "userId": None,
             "userName": "Ada",
         }
-        if what == "join.clicked":
+        if what.startswith("join."):
             record["event"] = what
         elif what in {"frozen", "resumed", "muted", "unmuted"}:
             record |= {"event": "device.changed", "message": "Device changed"}

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 from pipecat.adapters.schemas.function_schema import FunctionSchema
 from pipecat.adapters.schemas.tools_schema import ToolsSchema
-from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import LLMRunFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
@@ -21,7 +21,13 @@ from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.services.openai.stt import OpenAISTTService
 from pipecat.services.openai.tts import OpenAITTSService
 from pipecat.transports.base_transport import TransportParams
+from pipecat.turns.user_stop.speech_timeout_user_turn_stop_strategy import (
+    SpeechTimeoutUserTurnStopStrategy,
+)
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
+
+from cordboard.bots.prepared_silero import PreparedSileroAnalyzer
 
 TOOL_TIMEOUT_S = 2.0
 MEGABYTE = 1 << 20
@@ -75,7 +81,12 @@ async def _talk(runner_args: Any, url: str) -> None:
     llm.register_function("lookup_order", _lookup, timeout_secs=TOOL_TIMEOUT_S)
     context = LLMContext(tools=ToolsSchema(standard_tools=[LOOKUP]))
     user, assistant = LLMContextAggregatorPair(
-        context, user_params=LLMUserAggregatorParams(vad_analyzer=SileroVADAnalyzer())
+        context,
+        user_params=LLMUserAggregatorParams(
+            vad_analyzer=PreparedSileroAnalyzer(VADParams(stop_secs=0.2)),
+            # Pipecat's default, a model, takes as much processor time as the rest of the call.
+            user_turn_strategies=UserTurnStrategies(stop=[SpeechTimeoutUserTurnStopStrategy()]),
+        ),
     )
     worker = PipelineWorker(
         Pipeline([transport.input(), stt, user, llm, tts, transport.output(), assistant]),

@@ -1,12 +1,14 @@
 """The doubles of OpenAI's services, with delays and errors for each session: ``/SESSION/v1/...``."""
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, StreamingResponse
 
 Message = MutableMapping[str, Any]
@@ -74,7 +76,8 @@ class PlantedServices:
             answer = StreamingResponse(_tool_call(), media_type="text/event-stream")
             await answer(scope, receive, send)
         else:
-            await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+            with contextlib.suppress(ClientDisconnect):  # the bot has ended
+                await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, send)
 
 
 async def _tool_call() -> Any:

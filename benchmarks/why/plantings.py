@@ -69,7 +69,7 @@ def plantings(count: int, seed: int, causes: tuple[str, ...] = CAUSES) -> list[P
     found = []
     for number in range(count):
         cause = causes[number % len(causes)]
-        planting = Planting(cause)
+        planting = Planting(cause, f"c{chance.getrandbits(64):016x}")
         _MAKERS.get(cause, _plain)(planting, number // len(causes), chance)
         found.append(planting)
     chance.shuffle(found)
@@ -125,17 +125,17 @@ def _loss(planting: Planting, number: int, chance: random.Random) -> None:
     planting.impairment = Impairment(
         loss_in=share if number % 3 != 1 else 0.0, loss_out=share if number % 3 else 0.0
     )
-    planting.seconds = 14.0
+    planting.seconds = 11.0
 
 
 def _jitter(planting: Planting, _number: int, chance: random.Random) -> None:
     planting.impairment = Impairment(jitter_s=chance.uniform(0.15, 0.4))
-    planting.seconds = 14.0
+    planting.seconds = 11.0
 
 
 def _one_way(planting: Planting, number: int, _chance: random.Random) -> None:
     planting.impairment = Impairment(loss_in=1.0) if number % 2 else Impairment(loss_out=1.0)
-    planting.seconds = 14.0
+    planting.seconds = 11.0
 
 
 def _slow(service: str) -> Callable[[Planting, int, random.Random], None]:

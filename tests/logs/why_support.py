@@ -244,6 +244,14 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "runner_killed, and continued": lambda: _recovered(reason="left"),
     "speech_service_slow": lambda: _left(slow_turns(stats(_talk()), "transcription")),
     "language_model_slow": lambda: _left(slow_turns(stats(_talk()), "llm_inference")),
+    "voice_slow, with an error": lambda: _left(
+        slow_turns(
+            stats(_talk()).event(
+                5000, "bot", "service.error", category="other", processor="TTS#0", recovered=False
+            ),
+            "speech_synthesis",
+        )
+    ),
     "voice_slow": lambda: _left(slow_turns(stats(_talk()), "speech_synthesis")),
     "cold_start_slow": lambda: _cold(21_000),
     "cold_start_slow beyond the deadline": lambda: _cold(None),

@@ -221,6 +221,32 @@ async def test_tools_end_in_four_ways(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("AuthenticationError", "authentication"),
+        ("PermissionDeniedError", "authentication"),
+        ("RateLimitError", "rate_limit"),
+        ("InternalServerError", "server"),
+        ("APIConnectionError", "connection"),
+        ("BadRequestError", "request"),
+        ("ValueError", "other"),
+    ],
+)
+async def test_raised_error_has_the_category_of_its_exception(
+    lines: Lines, name: str, expected: str
+) -> None:
+    """Pipecat has no category for what a service raises while it processes a frame."""
+
+    async def fail(stage: Stage) -> None:
+        error = type(name, (Exception,), {})()
+        await stage.push_error("My name is Ada", error, category=ErrorCategory.UNKNOWN)
+
+    await run_call(fail)
+    (failed,) = records(lines, "service.error")
+    assert failed["category"] == expected
+
+
+@pytest.mark.parametrize(
     ("category", "exception", "expected"),
     [
         (ErrorCategory.AUTHENTICATION, None, "authentication"),

@@ -37,6 +37,18 @@ _CATEGORIES: Final[Mapping[str, str]] = {
     "invalid_request": "request",
 }
 
+# The names of exceptions in the SDKs of OpenAI, Anthropic and others that are generated alike.
+_EXCEPTIONS: Final[Mapping[str, str]] = {
+    "Authentication": "authentication",
+    "PermissionDenied": "authentication",
+    "RateLimit": "rate_limit",
+    "InternalServer": "server",
+    "Connection": "connection",
+    "BadRequest": "request",
+    "NotFound": "request",
+    "UnprocessableEntity": "request",
+}
+
 
 class ServiceRecords:
     """Writes what services and tools do, and who speaks.
@@ -174,7 +186,14 @@ class ErrorRecords:
 
 
 def _category(report: Any) -> str:
-    """Return the category of an error by Pipecat's, which has no category of its own for a timeout."""
+    """Return the category of an error by Pipecat's, and by its exception where Pipecat has none.
+
+    Pipecat has no category for a timeout. It has none either for what a service raises while it processes a frame.
+    """
     known = _CATEGORIES.get(str(report.category.value), "other")
-    is_timeout = "timeout" in (report.exception_type or "").lower()
-    return "timeout" if is_timeout and known in {"connection", "other"} else known
+    name = report.exception_type or ""
+    if "timeout" in name.lower() and known in {"connection", "other"}:
+        return "timeout"
+    if known != "other":
+        return known
+    return next((kind for word, kind in _EXCEPTIONS.items() if word in name), "other")

@@ -107,11 +107,26 @@ service_authentication = partial(
     _error, frozenset({"authentication"}), "it did not accept the bot's key"
 )
 rate_limit = partial(_error, frozenset({"rate_limit"}), "its rate limit was reached")
-service_failed = partial(
+_failed = partial(
     _error,
     frozenset({"timeout", "connection", "server", "request", "other"}),
     "it did not answer as it should",
 )
+
+
+def service_failed(story: Story) -> Finding:
+    """Judge whether a service failed in another way than those that are causes of their own."""
+    found = _failed(story)
+    slow = [judge(story) for judge in (speech_service_slow, language_model_slow, voice_slow)]
+    is_slow = any(item.status == "proved" for item in slow)
+    if is_slow and found.effect == "disturbed" and all(map(_is_vague, found.lines)):
+        return ruled_out("The service was slow, and answered after the error.", *found.lines)
+    return found
+
+
+def _is_vague(fact: Fact) -> bool:
+    """Return whether an error may stand for a late answer: Pipecat reports late audio as no audio."""
+    return fact.kind == "service.error" and fact.text("category") in {"other", "timeout"}
 
 
 def tool_timeout(story: Story) -> Finding:

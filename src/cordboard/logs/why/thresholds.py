@@ -31,7 +31,7 @@ PACKETS_MIN: Final = Threshold(
     250.0, "packets", "the packets that a share of lost ones is computed of", "5 s of Opus"
 )
 RAISED_SHARE: Final = Threshold(
-    0.1,
+    0.3,
     "of the call",
     "the time in which a warning of the media was raised",
     "our choice: shorter disturbances have many harmless causes",
