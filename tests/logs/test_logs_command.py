@@ -696,7 +696,8 @@ def test_only_what_is_needed_is_imported(folder: Path) -> None:
     code = (
         "import sys; from cordboard.cli import main; main(['logs', '-q', '-o', 'raw']);"
         "heavy = {'asyncio', 'pydantic', 'redis', 'lightkube', 'aiohttp', 'fastapi', 'jinja2', 'multiprocessing',"
-        " 'concurrent.futures', 'cordboard.emit', 'cordboard.store', 'cordboard.logs.report', 'cordboard.logs.follow'};"
+        " 'concurrent.futures', 'cordboard.emit', 'cordboard.store', 'cordboard.logs.report', 'cordboard.logs.follow',"
+        " 'cordboard.logs.around', 'cordboard.logs.late', 'cordboard.logs.why', 'cordboard.cli._logs_special'};"
         "found = heavy & sys.modules.keys();"
         "main(['logs', '-q', '--report', 'call.txt']); found |= {'jinja2'} & sys.modules.keys();"
         "sys.exit(str(found) if found else 0)"

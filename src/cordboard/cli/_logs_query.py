@@ -54,6 +54,37 @@ def build_query(args: argparse.Namespace) -> Query:
     )
 
 
+def special_form(args: argparse.Namespace) -> str | None:
+    """Return which form of output was asked for that is not one line after the other.
+
+    Returns:
+        ``brief``, ``against`` or ``context``; None for lines as they are.
+
+    Raises:
+        UsageError: It cannot be combined with other arguments.
+    """
+    wanted = {
+        "-o brief": args.output == "brief",
+        "--against": args.against is not None,
+        "--context": args.context is not None,
+    }
+    chosen = [name for name, is_wanted in wanted.items() if is_wanted]
+    if args.max_bytes is not None and "-o brief" not in chosen:
+        raise UsageError("--max-bytes needs -o brief.")
+    if not chosen:
+        return None
+    others = {
+        "-f": args.follow,
+        "--report": args.report,
+        "--collect": args.collect,
+        "--bundle": args.bundle,
+    }
+    refused = [*chosen[1:], *(name for name, is_given in others.items() if is_given)]
+    if refused:
+        raise UsageError(f"{chosen[0]} cannot be combined with {refused[0]}.")
+    return {"-o brief": "brief", "--against": "against", "--context": "context"}[chosen[0]]
+
+
 def _check_names(args: argparse.Namespace) -> None:
     """Refuse empty names: they come from unset variables of scripts, and would match nothing."""
     for name in ("env", "dir", "user", "report", "collect", "bundle", "coverage"):

@@ -28,6 +28,9 @@ examples:
   cordboard logs --local -t 1d --where 'meta.status >= 500 and not tag = http'
   cordboard logs --stg --session ID --report call.html
   cordboard logs --local -t 5m -o json | jq .message
+  cordboard logs --local --session ID -o brief     what happened, in 8 KiB of JSON, for a coding agent
+  cordboard logs --local -t 1h --level error --context 5
+  cordboard logs --local --session ID --against OTHER
 
 A DURATION is 600 (seconds), 90s, 10m, 1h30m or 2d. A TIME is 2026-11-23T10:11:12Z, 2026-11-23 10:11,
 14:05 (the most recent one), yesterday 14:05, or a DURATION before now. A TIME without a zone is in
@@ -129,9 +132,25 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-o",
         "--output",
-        choices=("pretty", "json", "raw"),
+        choices=("pretty", "json", "raw", "brief"),
         help="format: pretty (default on a terminal), json (one record per line; default "
-        "elsewhere), raw (as in the source)",
+        "elsewhere), raw (as in the source), brief (what is known of the session, for tools)",
+    )
+    group.add_argument(
+        "--max-bytes",
+        metavar="N",
+        help="with -o brief: leave out facts above this size (default 8192, at least 4096)",
+    )
+    group.add_argument(
+        "-C",
+        "--context",
+        metavar="N",
+        help="also N lines of the same process before and after each line",
+    )
+    group.add_argument(
+        "--against",
+        metavar="ID",
+        help="with --session: print where the session first differs from this one",
     )
     group.add_argument(
         "--explain", action="store_true", help="print the command of each source; read nothing"
@@ -179,6 +198,7 @@ def _run(args: argparse.Namespace) -> int:
     from cordboard.cli import _logs_files, _logs_output, _logs_query
 
     query = _logs_query.build_query(args)
+    form = _logs_query.special_form(args)
     limit = _logs_query.parse_limit(args.limit)
     _logs_files.check_targets(args)
     progress = _logs_output.Progress(shown=sys.stderr.isatty() and not args.quiet)
@@ -194,7 +214,8 @@ def _run(args: argparse.Namespace) -> int:
         if args.explain:
             _explain(reader)
             return _logs_output.EXIT_COMPLETE
-        coverage = _read(args, reader, progress)
+        coverage = _read(args, reader, progress) if form is None else _special(form, args, reader)
+        progress.clear()
     finally:
         reader.close()
     if args.coverage:
@@ -215,6 +236,13 @@ def _read(args: argparse.Namespace, reader: "Reader", progress: "Progress") -> "
         coverage = reader.coverage()
     progress.clear()
     return coverage
+
+
+def _special(form: str, args: argparse.Namespace, reader: "Reader") -> "Coverage":
+    """Print one of the forms that need all lines first."""
+    from cordboard.cli import _logs_special
+
+    return _logs_special.PRINTERS[form](args, reader)
 
 
 def _explain(reader: "Reader") -> None:

@@ -20,6 +20,7 @@ class Line(NamedTuple):
         source: Where it was found: a file's path, or ``namespace/pod/container``.
         attribution: How its session is known.
         inferred_from: For an inferred one: from what, in words.
+        context: It is no line of the answer, but stands beside one.
     """
 
     record: dict[str, Any]
@@ -27,6 +28,7 @@ class Line(NamedTuple):
     source: str
     attribution: Attribution = "explicit"
     inferred_from: str | None = None
+    context: bool = False
 
 
 def raw_line(line: Line) -> bytes:
@@ -51,7 +53,9 @@ def kept_line(line: Line) -> bytes:
 
 
 def json_line(line: Line) -> bytes:
-    """Return a line's record as one line of JSON."""
+    """Return a line's record as one line of JSON; one that only stands beside a hit says so."""
+    if line.context:
+        return escaped(encode({**line.record, "context": True})) + b"\n"
     key = own_key(line.raw)
     unchanged = key is not None and key.decode() == line.record[TIMESTAMP]
     if unchanged and is_own(line.record) and _is_whole(line.raw):

@@ -70,6 +70,8 @@ class Pretty:
             parts.append(
                 self._paint(_DIM, f"({line.attribution}: {escape_to_one_line(line.inferred_from)})")
             )
+        if line.context:
+            parts.append(self._paint(_DIM, "(context)"))
         return f"{self._date(at)}{' '.join(parts)}{self._error(record.get(ERROR))}\n"
 
     def _date(self, at: str) -> str:

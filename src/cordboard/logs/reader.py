@@ -12,7 +12,7 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.formats.codec import escaped
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.line import Line, json_line, raw_line
-from cordboard.logs.merge import SLACK_S, Found, Lane, Whole, merged
+from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.parallel import HANDS
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.scan import Scan
@@ -289,6 +289,13 @@ class Reader:
         )
 
     # --- lines
+
+    def line_of(self, item: Item) -> Line:
+        """Return an item as a line, whatever the query's filters."""
+        key, raw, number, _ = item
+        track = self.tracks[number]
+        record = record_of(raw, key, track.service, self.formats, track.counts)
+        return Line(record, raw, track.name, attribution(record))
 
     def _line(self, key: bytes, raw: bytes, track: Track) -> Line | None:
         record = record_of(raw, key, track.service, self.formats, track.counts)

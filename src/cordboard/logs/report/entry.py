@@ -17,6 +17,7 @@ from cordboard.contract.redaction import REDACTED, is_secret_name, redact
 from cordboard.logs.session import is_read
 
 WHO: Final = ("user_id", "user_name", "room")
+BOOT_MAX: Final = 16
 DEPTH_MAX: Final = 32
 TEXT_MAX: Final = 16 * 1024
 """So long a line of ours may be; of longer texts reports show the beginning."""
@@ -47,6 +48,7 @@ class Entry:
         session_id: None where it names no session, or a machine only.
         error: Its error in words, and its stack; both empty without one.
         read: It tells of a request that only read the session.
+        place: Its process and number; empty where it has none.
     """
 
     def __init__(
@@ -69,6 +71,10 @@ class Entry:
         self.error = _error_words(error)
         self.stack = as_text(error.get("stack") or "") if isinstance(error, Mapping) else ""
         self.read = is_read(record)
+        boot, seq = _text(record.get("boot")), record.get("seq")
+        is_numbered = isinstance(seq, int) and not isinstance(seq, bool)
+        is_named = boot is not None and len(boot) <= BOOT_MAX and boot.isalnum()
+        self.place = {"boot": boot, "seq": seq} if is_numbered and is_named else {}
 
     @property
     def bad(self) -> bool:

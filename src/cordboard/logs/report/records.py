@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from cordboard.contract.call_events import MEDIA_ENDS
 from cordboard.contract.media_quality import RULES
@@ -41,6 +41,7 @@ class Tool:
         ms: How long it took.
         status: How it ended; empty where no line tells.
         arguments: With content alone, as its result.
+        place: Process and number of its last line.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Tool:
     status: str = ""
     arguments: str = ""
     result: str = ""
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 def tools(events: Iterable[Entry]) -> tuple[Tool, ...]:
@@ -68,7 +70,7 @@ def tools(events: Iterable[Entry]) -> tuple[Tool, ...]:
             result = _said(item, "result") or _said(item, "text")
             status = as_text(meta.get("status", "ended"))
             tool = replace(tool, ms=number(meta.get("ms")), status=status, result=result)
-        found[item.epoch, call_id] = tool
+        found[item.epoch, call_id] = replace(tool, place=item.place)
     return tuple(found.values())
 
 

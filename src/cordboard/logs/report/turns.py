@@ -1,7 +1,7 @@
 """The turns of a call: when, how long, what their latency is made of, and what was said."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cordboard.logs.report.entry import Entry, as_text, microseconds, number, one_line
@@ -32,6 +32,7 @@ class Turn:
         outcome: How it ended, as the bot told it.
         words: Who said what; with content alone.
         heard_ms: The latency as the caller heard it.
+        place: Process and number of the line of its end, or else of its beginning.
     """
 
     number: str
@@ -48,6 +49,7 @@ class Turn:
     outcome: str = ""
     words: tuple[tuple[str, str], ...] = ()
     heard_ms: float | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -74,7 +76,9 @@ def turns(events: Sequence[Entry]) -> tuple[Turn, ...]:
         if item.event not in _OF_TURNS:
             continue
         name = as_text(item.meta.get("turn", "?"))
-        turn = found.get((item.epoch, name)) or Turn(name, item.epoch, index=item.index)
+        turn = found.get((item.epoch, name)) or Turn(
+            name, item.epoch, index=item.index, place=item.place
+        )
         if item.event == "turn.started":
             turn = replace(turn, started_us=item.us)
         elif item.event == "turn.ended":
@@ -97,6 +101,7 @@ def _ended(turn: Turn, item: Entry) -> Turn:
     contributions = _contributions(meta.get("contributions"))
     return replace(
         turn,
+        place=item.place,
         started_us=started,
         ended_us=item.us,
         duration_ms=duration,
