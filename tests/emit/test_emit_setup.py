@@ -213,3 +213,20 @@ def test_forked_child_drops_the_parents_incomplete_line() -> None:
         """
     )
     assert sorted(record["message"] for record in records) == ["child", "parent again"]
+
+
+def test_lines_have_the_cell_of_the_process() -> None:
+    """Lines with and without a session; a process without a cell has no such key."""
+    code = """
+        emit.configure("tool")
+        log = emit.get_logger("tool")
+        log.info("Before")
+        from cordboard.emit.setup import name_cell
+        name_cell("us-1")
+        log.info("After")
+        with emit.session_context(session_id="call-8"):
+            log.info("In a session")
+        """
+    assert [record.get("cell") for record in run(code)] == [None, "us-1", "us-1"]
+    named = run(code, {"CORDBOARD_CELL": "eu-1"})
+    assert [record.get("cell") for record in named] == ["eu-1", "us-1", "us-1"]

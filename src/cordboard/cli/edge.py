@@ -28,12 +28,14 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.edge.app import create_app, stop
     from cordboard.edge.rooms.webhooks import check_settings as check_room_settings
     from cordboard.emit import configure
+    from cordboard.emit.setup import name_cell
     from cordboard.environment import CONTROL_SECRET
     from cordboard.settings import load
     from cordboard.web import auth, serve
 
     configure(service="edge", session_from_environment=False)
     settings = load(args.config)
+    name_cell(settings.cell)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     auth.require_secret_beyond_loopback(
         args.host, settings.control_secrets, settings.scrape_secrets

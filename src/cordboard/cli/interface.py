@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     from cordboard.contract.urls import check_http_url
     from cordboard.emit import configure
+    from cordboard.emit.setup import name_cell
     from cordboard.interface.app import create_app, stop
     from cordboard.interface.identity import require_login
     from cordboard.interface.login import require_session_secret
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="interface", session_from_environment=False)
     settings = load(args.config)
+    name_cell(settings.cell)
     if args.root_path is not None:
         settings = replace(settings, root_path=args.root_path)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)

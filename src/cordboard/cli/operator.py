@@ -50,12 +50,14 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
     from cordboard.emit import configure
+    from cordboard.emit.setup import name_cell
     from cordboard.operator.app import create_app
     from cordboard.settings import load
     from cordboard.web import auth, serve, settings_check
 
     configure(service="operator", session_from_environment=False)
     settings = load(args.config)
+    name_cell(settings.cell)
     auth.require_secret_beyond_loopback(
         args.host, settings.control_secrets, settings.scrape_secrets
     )

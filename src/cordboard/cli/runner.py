@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cordboard.emit import configure
+    from cordboard.emit.setup import name_cell
     from cordboard.runner.bot_environment import report_environment_file
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.runner.forkserver import ForkServer
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="runner", session_from_environment=False)
     settings = load(args.config)
+    name_cell(settings.cell)
     _options.check_positive("--capacity", args.capacity)
     _keeping_bots(settings)  # before the bots are loaded, which takes seconds
     bots = parse_bot_options(args.bot, settings.bots)

@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cordboard.emit import configure, shutdown
+    from cordboard.emit.setup import name_cell
     from cordboard.environment import set_bot_arguments
     from cordboard.runner.bot_environment import check_environment_file
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="up", session_from_environment=False)
     settings = load(args.config)
+    name_cell(settings.cell)
     _options.check_positive("--runners", args.runners)
     bot_files = parse_bot_options(args.bot, settings.bots).values()
     for file in bot_files:

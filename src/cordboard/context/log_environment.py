@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+CELL: Final = "CORDBOARD_CELL"
+"""The variable of the setting ``cell``. Components set it for the processes that they start."""
+
 # Host names that do not identify a machine.
 _NO_MACHINE: Final = re.compile(r"0\.0\.0\.0|localhost")
 _NOT_IN_SESSION_ID: Final = re.compile(r"[^A-Za-z0-9._~:@-]")
@@ -22,12 +25,14 @@ class LogEnvironment:
         format: The value of ``LOG_FORMAT``, unchecked.
         machine: ``POD_NAME``, else ``JOB_ID``, else the name of the host, else ``server``;
             characters that a session id cannot contain are replaced by ``-``.
+        cell: The value of ``CORDBOARD_CELL``, unchecked.
         color: Whether a terminal may get colours, by ``NO_COLOR`` and ``TERM``.
     """
 
     level: str | None
     format: str | None
     machine: str
+    cell: str | None
     color: bool
 
 
@@ -59,6 +64,7 @@ def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironm
         level=source.get("LOG_LEVEL", "").strip() or None,
         format=source.get("LOG_FORMAT", "").strip() or None,
         machine=_machine_id(next(machines, "server")),
+        cell=source.get(CELL, "").strip() or None,
         color=not source.get("NO_COLOR") and source.get("TERM") != "dumb",
     )
 

@@ -220,6 +220,14 @@ class GatewayError(CordboardError):
     title = "Gateway unreachable"
 
 
+class WrongCellError(CordboardError):
+    """The room belongs to another cell."""
+
+    status = 421
+    code = "wrong_cell"
+    title = "Room belongs to another cell"
+
+
 class BotFileError(CordboardError):
     """The bot file cannot be loaded."""
 

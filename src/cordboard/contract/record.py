@@ -15,6 +15,7 @@ USER_ID: Final = "userId"
 USER_NAME: Final = "userName"
 ROOM: Final = "room"
 EPOCH: Final = "epoch"
+CELL: Final = "cell"
 TRACE_ID: Final = "traceId"
 SPAN_ID: Final = "spanId"
 EVENT: Final = "event"
@@ -36,6 +37,7 @@ KEYS: Final[tuple[str, ...]] = (
     USER_NAME,
     ROOM,
     EPOCH,
+    CELL,
     TRACE_ID,
     SPAN_ID,
     EVENT,

@@ -133,7 +133,7 @@ def _make_services(
         return settings.control_secrets
 
     gateway = GatewayProxy(HttpClient(connections), settings.gateway_url, secrets, component="edge")
-    sessions = EdgeSessions(gateway)
+    sessions = EdgeSessions(gateway, settings.cell)
     tokens = StreamTokens(secrets)
     streams = StreamRelay(sessions, BotConnector(connections, sessions, secrets, limits), limits)
     stopping = asyncio.Event()

@@ -137,10 +137,13 @@ class EdgeSessions:
 
     Args:
         gateway: Sends the requests.
+        cell: The cell of this edge, if there are cells. The edge makes the rooms of its joins, and places
+            them there.
     """
 
-    def __init__(self, gateway: GatewayProxy) -> None:
+    def __init__(self, gateway: GatewayProxy, cell: str | None = None) -> None:
         self._gateway = gateway
+        self._join_path = f"/join?cell={cell}" if cell else "/join"
         self._expected: dict[str, asyncio.Task[SessionView]] = {}
 
     async def join(
@@ -162,7 +165,7 @@ class EdgeSessions:
             GatewayError: The gateway is not reachable, or gave another answer.
         """
         reply = await self._gateway.ask(
-            "POST", "/join", request.encode(), client_address=client_address
+            "POST", self._join_path, request.encode(), client_address=client_address
         )
         if not reply.is_success:
             raise _refusal(reply)

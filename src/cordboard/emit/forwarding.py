@@ -18,7 +18,7 @@ from cordboard.emit.values import clean, clean_meta, clean_text
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _REQUIRED_TEXTS: Final = ("level", "message", "service", "tag", "sessionId")
-_OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "traceId", "spanId", "event")
+_OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "cell", "traceId", "spanId", "event")
 # Readers keep a sequence number in 64 bits with a sign.
 _SEQ_LIMIT: Final = 2**63
 # An unknown key comes from another process and may be of any length.

@@ -38,6 +38,7 @@ class Pipeline:
         configure: Called before the first line of a process that has not called ``configure``.
         configured: Whether the process, or the first line, has configured the pipeline.
         failed: Whether a failure of the library itself has been logged.
+        cell: The cell of this process, if there are cells.
         level: The lowest level that is written.
         machine: The name of this machine in lines without a session.
         observers: Called with each line before it is written.
@@ -55,6 +56,7 @@ class Pipeline:
     __slots__ = (
         "boot",
         "captures",
+        "cell",
         "configure",
         "configured",
         "failed",
@@ -90,17 +92,19 @@ class Pipeline:
         """Write JSON to stdout from ``info`` on; ``emit.setup`` replaces this method."""
         self.configured = True
 
-    def set_identity(self, service: str, machine: str) -> None:
+    def set_identity(self, service: str, machine: str, cell: str | None = None) -> None:
         """Set what lines of this process carry.
 
         Args:
             service: The service that this process is.
             machine: The name of this machine; ``server:`` and it stand for an unknown session.
+            cell: The cell that this process belongs to, if there are cells.
         """
         self.service = service
         self.service_json = f',"service":{render.name_json(service)}'
         self.machine = machine
-        self.unbound_json = render.context_json(EMPTY, machine)
+        self.cell = cell
+        self.unbound_json = render.context_json(EMPTY, machine, cell)
 
     def start_boot(self, boot: str | None = None) -> None:
         """Count lines from 1 under a new boot: at the start of a process and after a fork.
@@ -178,7 +182,7 @@ class Pipeline:
         """Return the keys of `context` in a line; they are encoded once and kept in it."""
         if context is EMPTY:
             return self.unbound_json
-        line = render.context_json(context, self.machine)
+        line = render.context_json(context, self.machine, self.cell)
         if context.session_id is not None:
             # A cache in a frozen object: a second thread stores the same value.
             object.__setattr__(context, "line", line)

@@ -15,6 +15,7 @@ MEANINGS: Final[dict[str, str]] = {
     "userName": "The name of the user, or null.",
     "room": "The room, in canonical form.",
     "epoch": "The epoch: the number of this grant of the room.",
+    "cell": "The cell of the process, if it belongs to one.",
     "traceId": "The trace id of the active OpenTelemetry span, otherwise of the caller's `traceparent`.",
     "spanId": "The span id, from the same source.",
     "event": "The name of the event, such as `join.accepted`.",

@@ -107,7 +107,7 @@ def without_brackets(tag: str) -> str:
     return tag.translate(_BRACKETS)
 
 
-def context_json(context: Context, machine: str) -> tuple[str, str]:
+def context_json(context: Context, machine: str, cell: str | None = None) -> tuple[str, str]:
     """Return the keys of `context` in a line, and separately those of its trace.
 
     The trace is separate because an active OpenTelemetry span replaces it.
@@ -115,6 +115,7 @@ def context_json(context: Context, machine: str) -> tuple[str, str]:
     Args:
         context: The context of a record.
         machine: The name of this machine, which stands for the session where none is bound.
+        cell: The cell of this process, if there are cells.
     """
     is_bound = context.session_id is not None
     session = str(context.session_id) if is_bound else f"{SERVER_PREFIX}{machine}"
@@ -127,6 +128,8 @@ def context_json(context: Context, machine: str) -> tuple[str, str]:
         keys.append(f'"room":{json_string(clean_text(safe_text(context.room), _ROOM_MAX_CHARS))}')
     if context.epoch is not None:
         keys.append(f'"epoch":{int(context.epoch)}')
+    if cell is not None:
+        keys.append(f'"cell":{name_json(cell)}')
     return ",".join(keys), _trace_json(context.traceparent)
 
 

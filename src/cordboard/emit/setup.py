@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from cordboard.context import EMPTY, bind_process, process_context, threads
 from cordboard.context.carrier import extract_environment
-from cordboard.context.log_environment import log_environment
+from cordboard.context.log_environment import CELL, log_environment
 from cordboard.contract.record import LEVELS, level_from_name
 from cordboard.emit.logger import enable_levels_from
 from cordboard.emit.pipeline import DEFAULT_SERVICE, LOG_TAG, pipeline
@@ -57,7 +57,7 @@ def configure(
     level_name = level or environment.level or "info"
     known_level = level_from_name(level_name)
     pipeline.configured = True
-    pipeline.set_identity(service, environment.machine)
+    pipeline.set_identity(service, environment.machine, environment.cell)
     pipeline.pretty = _pretty_formatter(fd, format or environment.format, color=environment.color)
     pipeline.open(fd)
     _set_level(known_level or "info")
@@ -80,6 +80,17 @@ def configure(
     if known_level is None:
         meta = {"level": level_name}
         pipeline.write("warn", "Unknown log level; using info", LOG_TAG, None, meta)
+
+
+def name_cell(cell: str | None) -> None:
+    """Write the cell of this process in each line, and name it to the processes that this one starts.
+
+    Args:
+        cell: The setting ``cell``; None if there are no cells.
+    """
+    if cell is not None:
+        os.environ[CELL] = cell
+        pipeline.set_identity(pipeline.service, pipeline.machine, cell)
 
 
 def _configure_from_environment() -> None:

@@ -10,6 +10,7 @@ from cordboard.contract.errors import CordboardError, QueueFullError, StoreUnava
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.gateway import metrics
+from cordboard.gateway.cells import check_cell
 from cordboard.gateway.hub import wait_for_change
 from cordboard.gateway.schemas import JoinBody
 from cordboard.gateway.services import GatewayServices
@@ -24,7 +25,11 @@ log = get_logger("gateway")
 
 
 async def accept(
-    services: GatewayServices, body: JoinBody, session_id: str, address: str | None
+    services: GatewayServices,
+    body: JoinBody,
+    session_id: str,
+    address: str | None,
+    cell: str | None = None,
 ) -> AcceptedJoin:
     """Accept a join, and log the result.
 
@@ -33,12 +38,14 @@ async def accept(
         body: The join.
         session_id: The id that the caller or the gateway chose.
         address: The address of a public entrance's client; None for a trusted caller.
+        cell: The cell in which the caller has placed the room; None if its name decides.
 
     Raises:
         CordboardError: The join is refused.
     """
     launch = body.launch(session_id, current().traceparent)
     try:
+        check_cell(services.settings, launch.room_url, cell)
         with metrics.accepts.time():
             accepted = await _accept_after_leave(services, launch, address)
     except CordboardError as error:

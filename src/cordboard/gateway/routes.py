@@ -21,6 +21,7 @@ from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import check_session_id, is_webrtc_room, uuid7
 from cordboard.contract.state import TERMINAL
 from cordboard.emit import get_logger
+from cordboard.gateway.cells import check_cell
 from cordboard.gateway.hub import Waiter, wait_for_change
 from cordboard.gateway.joins import accept
 from cordboard.gateway.schemas import (
@@ -66,6 +67,14 @@ WithRunner = Annotated[
     bool, Query(description="Whether the response contains the address of the session's runner.")
 ]
 
+CellName = Annotated[
+    str | None,
+    Query(
+        max_length=63,
+        description="The cell in which the caller has placed the room; else its name decides.",
+    ),
+]
+
 log = get_logger("gateway")
 router = APIRouter(route_class=DescribedRoute)
 
@@ -78,6 +87,7 @@ router = APIRouter(route_class=DescribedRoute)
     responses={
         200: {"description": "Reused"},
         409: PROBLEM,
+        421: PROBLEM,
         422: PROBLEM,
         429: PROBLEM,
         503: PROBLEM,
@@ -85,7 +95,11 @@ router = APIRouter(route_class=DescribedRoute)
 )
 @router.post("/start", status_code=202, include_in_schema=False)
 async def join(
-    body: JoinBody, services: Services, wait: WaitSeconds = 0, address: ClientAddress = None
+    body: JoinBody,
+    services: Services,
+    wait: WaitSeconds = 0,
+    cell: CellName = None,
+    address: ClientAddress = None,
 ) -> JSONResponse:
     """Accept a join: 202 with a new session, or 200 with the live session of the room.
 
@@ -93,6 +107,7 @@ async def join(
         body: The join.
         services: The gateway's services.
         wait: How long to wait until the session runs, in seconds.
+        cell: The cell in which the caller has placed the room.
         address: The address of a public entrance's client.
     """
     # Bound before anything can fail, so that also the lines of a refusal have the session.
@@ -101,7 +116,7 @@ async def join(
     if body.session_id is None:
         log.warning("The join had no sessionId; generated one")
     log.info("Join received", event="join.received", bot=body.bot)
-    accepted = await accept(services, body, session_id, address)
+    accepted = await accept(services, body, session_id, address, cell)
     # Subscribed before the record is read, so that no change between the two is lost.
     with services.hub.subscribed(accepted.session_id) as waiter:
         content = join_response(accepted, session_id)
@@ -144,14 +159,21 @@ def _ice_config(services: GatewayServices, session_id: str, room_url: str) -> di
     "/leave",
     tags=["sessions"],
     summary="End a session",
-    responses={202: {"description": "Stopping"}, 409: PROBLEM, 422: PROBLEM, 503: PROBLEM},
+    responses={
+        202: {"description": "Stopping"},
+        409: PROBLEM,
+        421: PROBLEM,
+        422: PROBLEM,
+        503: PROBLEM,
+    },
 )
-async def leave(body: LeaveBody, services: Services) -> JSONResponse:
+async def leave(body: LeaveBody, services: Services, cell: CellName = None) -> JSONResponse:
     """End a session; the status is `ended` only when its bot is gone.
 
     Args:
         body: The session, or the room whose holder ends.
         services: The gateway's services.
+        cell: The cell in which the caller has placed the room.
     """
     if body.session_id is None and not (body.room_url and body.force):
         raise InvalidValueError(
@@ -160,6 +182,8 @@ async def leave(body: LeaveBody, services: Services) -> JSONResponse:
         )
     # With force alone the session is unknown until the store has found the holder.
     adopt(session_id=body.session_id, room=body.room_url)
+    if body.room_url is not None:
+        check_cell(services.settings, body.room_url, cell)
     outcome = await services.store.leave(
         session_id=body.session_id,
         room=body.room_url,
@@ -235,7 +259,11 @@ async def sessions(query: Annotated[SessionsQuery, Query()], services: Services)
     page, next_cursor = await services.store.sessions(
         query.wanted(), limit=query.limit, cursor=query.cursor
     )
-    return {"sessions": [session_response(record) for record in page], "nextCursor": next_cursor}
+    cell = services.settings.cell
+    return {
+        "sessions": [session_response(record, cell) for record in page],
+        "nextCursor": next_cursor,
+    }
 
 
 @router.get("/overview", tags=["plane"], summary="Queue, runners and operators")
@@ -267,7 +295,7 @@ async def session(
     record = await _read(services, session_id)
     # Left out by default: clients show the record to people, and the address is of use to components only.
     address = {"runnerUrl": record.runner_url} if runner and record.runner_url else {}
-    return session_response(record) | address
+    return session_response(record, services.settings.cell) | address
 
 
 @router.get(

@@ -185,11 +185,17 @@ def join_response(accepted: AcceptedJoin, requested: str) -> dict[str, Any]:
     return response
 
 
-def session_response(record: SessionRecord) -> dict[str, Any]:
-    """Return `record` as JSON: without absent values, each stage with its time."""
+def session_response(record: SessionRecord, cell: str | None = None) -> dict[str, Any]:
+    """Return `record` as JSON: without absent values, each stage with its time.
+
+    Args:
+        record: The session.
+        cell: The cell of this gateway, if there are cells.
+    """
     values = {
         "sessionId": record.session_id,
         "room_url": record.room_url,
+        "cell": cell,
         "status": record.state,
         "reason": record.reason,
         "detail": record.detail,

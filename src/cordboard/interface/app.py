@@ -105,6 +105,7 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     )
     app.state.origin = public_origin(settings.interface_url)
     app.state.root_path = settings.root_path
+    app.state.settings = settings
     app.state.login = LoginCookies(_session_secrets(settings), root_path=settings.root_path)
     app.state.identity = identity_of(settings, app.state.login, app.state.origin)
     app.state.request_limits = RequestLimits(settings)

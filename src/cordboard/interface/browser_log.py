@@ -21,6 +21,7 @@ from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc_room
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
 from cordboard.emit.forwarding import schema_error
+from cordboard.emit.pipeline import pipeline
 from cordboard.interface.people import Person
 from cordboard.interface.request_limits import Quota
 from cordboard.interface.session_owners import Ownership, SessionOwners
@@ -51,7 +52,7 @@ NO_SESSION: Final = f"{SERVER_PREFIX}browser"
 """The session id in lines that a page sends before it has chosen one."""
 SKEW_IGNORED_S: Final = 2.0  # a slow network makes two equal clocks seem so far apart
 CLOCK_ERROR_MAX_S: Final = 600.0
-_NOT_FOR_BROWSERS: Final = frozenset({"epoch", "traceId", "spanId"})
+_NOT_FOR_BROWSERS: Final = frozenset({"epoch", "cell", "traceId", "spanId"})
 
 log = get_logger("intake")
 Owned = Mapping[str, Ownership | None]
@@ -165,6 +166,8 @@ class BrowserLog:
             for key, value in record.items()
             if key not in _NOT_FOR_BROWSERS and (value is not None or key in REQUIRED_KEYS)
         }
+        if pipeline.cell is not None:
+            allowed["cell"] = pipeline.cell
         claims: dict[str, Any] = {}
         session_id = record["sessionId"]
         ownership = owned.get(session_id)

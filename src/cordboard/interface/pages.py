@@ -25,6 +25,7 @@ from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
 from cordboard.interface import plain_words
 from cordboard.interface.access import Visitor
+from cordboard.interface.cells import other_interface
 from cordboard.interface.identity import Identity, login_of, person_of, renew_login
 from cordboard.interface.login import (
     NAME_MAX_CHARS,
@@ -204,6 +205,9 @@ async def room_page(request: Request, name: str, _person: Visitor) -> Response:
         name: The room's name.
     """
     room = _canonical_room(name)
+    elsewhere = other_interface(request.app.state.settings, room)
+    if elsewhere is not None:
+        return RedirectResponse(f"{elsewhere}{_room_path(name)}", HTTPStatus.TEMPORARY_REDIRECT)
     response = render_page(
         request,
         "room.html",

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cordboard.context import Context
 from cordboard.contract.record import BOT_EVENTS, EVENTS, PLANE_SERVICES, SERVER_PREFIX
+from cordboard.emit.pipeline import pipeline
 
 # How far the time of a record may be from now. Log files are searched by time, so a line of last year
 # among today's lines would hide the lines around it. A bot that was frozen, or that waits for a full
@@ -46,6 +47,7 @@ def filter_bot_record(record: dict[str, Any], context: Context, boot: str) -> di
         "userName": context.user_name,
         "room": context.room,
         "epoch": context.epoch,
+        "cell": pipeline.cell,
         "boot": boot if record["boot"] == boot else _derived_boot(boot, record["boot"]),
     }
     if all(dated.get(key) == value for key, value in own_fields.items()):

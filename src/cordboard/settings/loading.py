@@ -31,6 +31,7 @@ from cordboard.environment import (
     config_path,
 )
 from cordboard.settings.bots import RESTARTS, BotPolicy, Restart
+from cordboard.settings.cells import cells_of, check_cell
 from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive, RootPath
 from cordboard.settings.model import SECTIONS, Settings
 from cordboard.settings.phone import phone_settings
@@ -57,7 +58,7 @@ _EXPECTED: Final[dict[Any, str]] = {
 _NUMBERS: Final = (Positive, Limit)
 # The spellings of a boolean in a variable. TOML has its own booleans.
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
-_TABLES: Final = ("bots", "environments", "logs", "phone", "prices")
+_TABLES: Final = ("bots", "cells", "environments", "logs", "phone", "prices")
 _SERVICE_LINK: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)"
 )
@@ -105,6 +106,8 @@ def load(config_file: str | Path | None = None) -> Settings:
         values["bots"], values["bot_policies"] = _bots(table["bots"], path)
     if "phone" in table:
         values["phone"] = phone_settings(table["phone"], path)
+    values["cells"] = cells_of(table.get("cells", {}), path)
+    check_cell(values.get("cell"), values["cells"])
     tables = {name: table[name] for name in ("environments", "logs", "prices") if name in table}
     return Settings(**values, **tables, config_file=path, from_file=from_file)
 

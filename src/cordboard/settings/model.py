@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from cordboard.contract.cells import Cell
 from cordboard.contract.ice import ice_config
 from cordboard.environment import (
     CONTROL_SECRET,
@@ -18,6 +19,7 @@ from cordboard.environment import (
     state_dir,
 )
 from cordboard.settings.bots import BotPolicy
+from cordboard.settings.cells import CellSettings
 from cordboard.settings.edge import EdgeSettings
 from cordboard.settings.gateway import GatewaySettings
 from cordboard.settings.ice import IceSettings
@@ -44,6 +46,7 @@ SECTIONS: Final = (
     EdgeSettings,
     RoomServiceSettings,
     NetworkSettings,
+    CellSettings,
     LogFileSettings,
 )
 """The classes that declare settings, in the order of the documentation."""
@@ -61,6 +64,7 @@ class Settings(
     EdgeSettings,
     RoomServiceSettings,
     NetworkSettings,
+    CellSettings,
     LogFileSettings,
 ):
     """The settings of a process; the sections declare them, with their documentation.
@@ -71,6 +75,7 @@ class Settings(
         environments: The log sources by environment: ``[environments]``.
         logs: The formats of foreign log lines: ``[logs]``.
         phone: Telephone numbers and carriers: ``[phone]``.
+        cells: The addresses of all cells by name: ``[cells]``.
         prices: What models and services of bots cost, for reports: ``[prices]``.
         config_file: The file that was read; None if there was none.
         from_file: The names of the settings whose values come from that file.
@@ -81,6 +86,7 @@ class Settings(
     environments: Mapping[str, Any] = field(default_factory=dict)
     logs: Mapping[str, Any] = field(default_factory=dict)
     phone: PhoneSettings = field(default_factory=PhoneSettings)
+    cells: Mapping[str, Cell] = field(default_factory=dict)
     prices: Mapping[str, Any] = field(default_factory=dict)
     config_file: Path | None = None
     from_file: frozenset[str] = frozenset()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cordboard.contract.record import (
     BOOT,
+    CELL,
     EPOCH,
     ERROR,
     EVENT,
@@ -49,6 +50,7 @@ _OPTIONAL: Final = {
     USER_NAME: str,
     ROOM: str,
     EPOCH: int,
+    CELL: str,
     TRACE_ID: str,
     SPAN_ID: str,
     EVENT: str,
