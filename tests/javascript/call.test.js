@@ -20,7 +20,7 @@ test("a call passes all stages, and leaving tells the server before the connecti
   assert.equal(stage.requests.at(-1), "POST /api/sessions/s1/leave");
   assert.equal(stage.peers[0].closed, true);
   assert.equal(stage.watch.closed, true);
-  assert.deepEqual(stage.end, { title: "", advice: "", tone: "bad", joined: true });
+  assert.deepEqual(stage.end, { title: "", advice: "", tone: "bad", joined: true, ran: true });
 });
 
 test("where the user is asked for the microphone and refuses, no join is sent", async (t) => {

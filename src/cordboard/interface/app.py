@@ -23,6 +23,7 @@ from cordboard.interface import (
 )
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.identity import IdentityMiddleware, identity_of
+from cordboard.interface.local_user import LocalOperators
 from cordboard.interface.log_readings import LogReadings
 from cordboard.interface.log_sources import LogEnvironment, check_environment
 from cordboard.interface.login import LoginCookies
@@ -107,7 +108,9 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     app.state.root_path = settings.root_path
     app.state.settings = settings
     app.state.login = LoginCookies(_session_secrets(settings), root_path=settings.root_path)
-    app.state.identity = identity_of(settings, app.state.login, app.state.origin)
+    identity = identity_of(settings, app.state.login, app.state.origin)
+    is_local_operator = local and settings.interface_local_operator
+    app.state.identity = LocalOperators(identity) if is_local_operator else identity
     app.state.request_limits = RequestLimits(settings)
     for module in _ROUTES:
         app.include_router(module.router)

@@ -13,6 +13,7 @@ from cordboard.environment import (
     ICE_SERVERS,
     INTERFACE_LOGS,
     LOCAL_LOGS,
+    LOCAL_OPERATOR,
     SECRET_VARIABLES,
     SESSION_SECRET,
     SESSION_SECRETS,
@@ -163,12 +164,31 @@ def accounts_of_bots(options: Options, settings: Settings) -> dict[str, str]:
     return {name: value for name, value in accounts.items() if name not in os.environ}
 
 
+def interface_variables(settings: Settings) -> dict[str, str]:
+    """Return the variables of the interface: what it shows, and to whom, unless the settings say so.
+
+    Args:
+        settings: The settings.
+    """
+    is_configured = (
+        settings.interface_operators
+        or settings.interface_operator_groups
+        or settings.interface_login
+        or settings.interface_url
+        or settings.interface_hosts
+        or settings.trusted_proxies
+        or settings.root_path
+    )
+    variables = {INTERFACE_LOGS: settings.interface_logs or LOCAL_LOGS}
+    return variables if is_configured else {**variables, LOCAL_OPERATOR: "true"}
+
+
 def component_environment(
     name: str,
     gateway_url: str,
     secrets: SharedSecrets,
     accounts: Mapping[str, str],
-    interface_logs: str | None = None,
+    interface: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the environment of a component, which contains only the secrets that it needs.
 
@@ -177,7 +197,7 @@ def component_environment(
         gateway_url: The base URL of the gateway.
         secrets: All secrets.
         accounts: The accounts at room services and carriers, for the edge.
-        interface_logs: The environment whose lines the interface shows, if a setting names one.
+        interface: The variables of the interface.
     """
     shared = {
         CONTROL_SECRET: secrets.control,
@@ -191,16 +211,14 @@ def component_environment(
         return child_environment(**no_logins, **shared, REDIS_URL=secrets.redis_url)
     # Strangers' requests reach these components, so they get no access to Redis, and for TURN servers only
     # the credentials of a session, which the gateway derives.
-    private: dict[str, str | None] = dict.fromkeys(
+    private = dict.fromkeys(
         ("REDIS_URL", "REDIS_URL_FILE", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS)
     )
     if name == "edge":
         # `up` has ended all sessions when it stops the edge, so no stream is worth waiting for.
         own = {**accounts, **dict.fromkeys(SESSION_SECRETS), STREAM_GRACE: "0"}
         return child_environment(**{**own, **shared, **private})
-    # By default its pages show the lines that `up` writes.
-    private[INTERFACE_LOGS] = interface_logs or LOCAL_LOGS
-    environment = child_environment(**shared, **private)
+    environment = child_environment(**shared, **private, **(interface or {}))
     if secrets.session is not None:
         environment[SESSION_SECRET] = secrets.session
     return environment

@@ -35,6 +35,7 @@ from cordboard.up.start_plan import (
     component_arguments,
     component_environment,
     component_urls,
+    interface_variables,
     is_further_runner,
     service_of,
 )
@@ -149,7 +150,7 @@ class Supervisor:
                     self.addresses["gateway"],
                     self._secrets,
                     accounts,
-                    self.settings.interface_logs,
+                    interface_variables(self.settings),
                 ),
                 logs.write_component_line,
             )

@@ -364,7 +364,7 @@ export class Call {
     this.#watch?.close();
     const seconds = Math.round((performance.now() - this.#startedAt) / 100) / 10;
     log.info("Call ended", { seconds, reason: end.reason });
-    this.#view.ended({ tone: "bad", ...end, joined: this.#joined });
+    this.#view.ended({ tone: "bad", ...end, joined: this.#joined, ran: this.#session.hasRun });
   }
 
   #isEnding() {

@@ -26,7 +26,7 @@
  * @property {(state: CallState) => void} state
  * @property {(stage: Stage, ms: number) => void} stage receives each stage with its time since the click
  * @property {(text: string, options: NoteOptions) => void} note shows a note, or removes it if text is ""
- * @property {(end: CallEnd & { tone: Tone, joined: boolean }) => void} ended called once
+ * @property {(end: CallEnd & { tone: Tone, joined: boolean, ran: boolean }) => void} ended called once; ran: whether a bot has run
  */
 
 export {};

@@ -3,6 +3,22 @@
 const CONSTRAINTS = { audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } };
 const SILENCE_DB = -60; // below the noise of a quiet room
 
+let chosenId = ""; // of the device; "" is the one that the browser prefers
+
+/**
+ * Choose the device that is opened from now on.
+ * @param {string} id id of the device, or "" for the one that the browser prefers
+ */
+export function chooseMicrophone(id) {
+  chosenId = id;
+}
+
+/** Return the microphones; the browser hides their labels until the user has allowed one. */
+export async function listMicrophones() {
+  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  return devices.filter(({ kind, deviceId }) => kind === "audioinput" && !["", "default"].includes(deviceId));
+}
+
 /**
  * Open the microphone. The name of the error says why it is not available (see messages.js).
  * @returns {Promise<MediaStream>}
@@ -12,7 +28,15 @@ export async function openMicrophone() {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw Object.assign(new Error("navigator.mediaDevices is missing"), { name: "InsecureContext" });
   }
-  return await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
+  if (!chosenId) return await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
+  const chosen = { audio: { ...CONSTRAINTS.audio, deviceId: { exact: chosenId } } };
+  try {
+    return await navigator.mediaDevices.getUserMedia(chosen);
+  } catch (error) {
+    // It was unplugged: any other one is better than no call.
+    if (!["OverconstrainedError", "NotFoundError"].includes(/** @type {Error} */ (error).name)) throw error;
+    return await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
+  }
 }
 
 /** Return whether the browser opens the microphone without asking the user first. */

@@ -7,6 +7,7 @@ import { enableCopyButtons } from "./copy.js";
 import { button, element } from "./elements.js";
 import { uuid7 } from "./client/ids.js";
 import { getClientLogger, installLogger, setLogContext } from "./log.js";
+import { offerMicrophones, showMicrophones } from "./microphone_choice.js";
 import { drawTimeline } from "./timeline.js";
 
 /**
@@ -32,6 +33,8 @@ const page = element("room").dataset;
 
 // The server accepts only ids of the last day, and the clocks of some browsers are off by more.
 const clockOffsetMs = Number(page.now) - Date.now();
+
+const microphones = /** @type {HTMLSelectElement} */ (element("microphone"));
 
 let nextSessionId = "";
 /** @type {Call | null} */
@@ -81,6 +84,7 @@ const view = {
   stage(stage, ms) {
     stages.set(stage, ms);
     drawTimeline(stages);
+    if (stage === "microphone") showMicrophones(microphones); // their labels are known from now on
   },
   note: showNote,
   ended(end) {
@@ -90,8 +94,9 @@ const view = {
     showState("idle");
     showButtons();
     showMuted(false);
-    showEndedSession(sessionId, end.joined);
-    newSessionId();
+    const isSameId = mayKeepId(end);
+    showEndedSession(sessionId, end.joined, isSameId);
+    if (!isSameId) newSessionId();
     log.info("Ready for another call", { last: sessionId });
     if (end.code === "unauthorized") {
       location.reload(); // the server redirects to the login page
@@ -115,17 +120,25 @@ function showEnd(end) {
 }
 
 /**
+ * Return whether the next attempt keeps the session id: it failed before a bot ran, so that all attempts
+ * are one story in the log.
+ * @param {CallEnd & { ran: boolean }} end
+ */
+function mayKeepId({ title, code, ran }) {
+  return Boolean(title) && !ran && code !== "session_id_used" && code !== "session_in_use";
+}
+
+/**
  * Keep the ended call's id on the page until the next Join: the user may want to copy it.
  * @param {string} sessionId
  * @param {boolean} joined whether there was a session
+ * @param {boolean} isSameId whether the next attempt keeps the id
  */
-function showEndedSession(sessionId, joined) {
-  if (joined) {
-    element("state").textContent = "Call ended";
-    showSession(sessionId, "The last call’s log", "Your next call gets a new ID.");
-  } else {
-    showSession(sessionId, "The last attempt’s log", "Your next attempt gets a new ID.");
-  }
+function showEndedSession(sessionId, joined, isSameId) {
+  if (joined) element("state").textContent = "Call ended";
+  const noun = joined && !isSameId ? "call" : "attempt";
+  const next = isSameId ? "keeps this ID" : "gets a new ID";
+  showSession(sessionId, `The last ${noun}’s log`, `Your next ${noun} ${next}.`);
 }
 
 /** @param {CallEnd} end */
@@ -174,6 +187,7 @@ async function takeOver(holder) {
 function showButtons() {
   button("join").hidden = call !== null;
   button("leave").hidden = button("mute").hidden = call === null;
+  microphones.disabled = call !== null;
 }
 
 /** @param {boolean} isMuted */
@@ -261,6 +275,7 @@ function openPage() {
   addEventListener("keydown", ignoreRepeats, { capture: true });
   button("mute").onclick = toggleMute;
   enableCopyButtons();
+  offerMicrophones(microphones);
   // Capturing, so that it runs before the logger's own listener, which sends all lines.
   addEventListener("pagehide", () => call?.abandon(), { capture: true });
   // A page that the browser restores from its cache has lost its call.
