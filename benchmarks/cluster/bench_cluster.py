@@ -1,8 +1,8 @@
 """What the plane does in a Kubernetes cluster: starts of pods, draining, and the reading of logs.
 
-    python benchmarks/cluster/bench_cluster.py [start] [drain] [logs] [silence]
+    python benchmarks/cluster/bench_cluster.py [start] [drain] [logs]
 
-Without names: all but ``silence``, which makes ten calls with sound and takes minutes. The cluster is that of
+Without names: all. The cluster is that of
 KUBE_TEST_CONFIG, or of KUBECONFIG if its server is on loopback; its nodes must see the files of this checkout, and its
 pods must have addresses of their own.
 """
@@ -45,7 +45,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(MEASURES))
-    names = parser.parse_args().names or [name for name in MEASURES if name != "silence"]
+    names = parser.parse_args().names or [*MEASURES]
     if unknown := set(names) - MEASURES.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
     if usable_kubeconfig() is None:

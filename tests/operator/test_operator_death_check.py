@@ -228,6 +228,17 @@ class TestColdRunner:
             await check.check_session("a", epoch)
         assert is_recovered(await store.session("a"), epoch) == recovered
 
+    @pytest.mark.parametrize(("status", "state"), [("alive", "running"), ("unknown", "queued")])
+    async def test_launcher_decides_about_a_closed_port_when_the_lease_has_run_out(
+        self, store: RedisStore, status: LaunchStatus, state: str
+    ) -> None:
+        """The same proxy carries the renewals: both signs may have one cause."""
+        await hold(store, "a", await refusing_url(), job="job-a")
+        await store.connection.client.zadd(store.keys.leases, {"a": 1})
+        async with death_check(store, OneJob(status)) as check:
+            await check.sweeper.sweep()
+        assert (await store.session("a")).state == state
+
 
 @pytest.mark.parametrize("state", ["starting", "running"])
 @pytest.mark.parametrize("sign", Sign)

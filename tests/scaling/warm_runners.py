@@ -119,7 +119,11 @@ class WarmRunners:
                  "body": {"seconds": 3600}}
             )  # fmt: skip
         self.calls += names
-        await until(lambda: self.plane.entered(*names) == len(names), 150)
+        await self.have_bots(*names)
+
+    async def have_bots(self, *names: str) -> None:
+        """Wait until each of these calls has its first bot."""
+        await until(lambda: all(self.plane.entered(name) for name in names), 150)
 
     async def hang_up(self, *names: str) -> None:
         """End calls by their callers."""

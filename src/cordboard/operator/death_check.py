@@ -93,8 +93,8 @@ class DeathCheck:
             settled: list[SessionRecord] = []
             silent: list[SessionRecord] = []
             for record in records:
-                is_settled = await self._is_settled(record, statuses[record.session_id])
-                (settled if is_settled else silent).append(record)
+                is_silent = statuses[record.session_id].sign is Sign.SILENT
+                (silent if is_silent else settled).append(record)
             await asyncio.gather(
                 *(self._act(record, statuses[record.session_id], seen_at) for record in settled)
             )
@@ -119,14 +119,6 @@ class DeathCheck:
         for runner_id in refusing:
             await self.store.unregister(runner_id)
         return refusing
-
-    async def _is_settled(self, record: SessionRecord, status: HolderStatus) -> bool:
-        """Return whether the holder has answered, or is dead."""
-        launcher = self.sweeper.launcher
-        if status.sign is Sign.REFUSED and launcher is not None and record.job_name:
-            # The port may be that of a proxy beside the runner: what the launcher knows counts.
-            return await launcher.status(record.job_name) != "alive"
-        return status.sign is not Sign.SILENT
 
     async def _act(self, record: SessionRecord, status: HolderStatus, seen_at: float) -> None:
         action = decide_early(status.sign, "starting" if record.state == "starting" else "running")

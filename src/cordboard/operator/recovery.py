@@ -230,7 +230,10 @@ class Sweeper:
             if job_status == "ended":
                 return HolderStatus(Sign.ENDED)
         if record.runner_url:
-            return await self.runners.status(record.runner_url, record.session_id, record.epoch)
+            status = await self.runners.status(record.runner_url, record.session_id, record.epoch)
+            # The port may be that of a proxy beside the runner: what the launcher knows counts.
+            is_contradicted = status.sign is Sign.REFUSED and job_status == "alive"
+            return HolderStatus(Sign.SILENT) if is_contradicted else status
         return HolderStatus(Sign.HOLDS if job_status == "alive" else Sign.SILENT)
 
     async def recover(
