@@ -84,6 +84,18 @@ def built(folder: Path) -> Path:
     return target
 
 
+def built_for_edge(example: Path, folder: Path) -> Path:
+    """Return a copy of the built example whose middleware runs in the edge runtime."""
+    target = folder / "edge"
+    shutil.copytree(example, target, symlinks=True)
+    code = (target / "proxy.ts").read_text(encoding="utf-8")
+    (target / "proxy.ts").unlink()
+    (target / "middleware.ts").write_text(code.replace("function proxy", "function middleware"))
+    npm(target, "run", "build", timeout_s=BUILD_S)
+    assert "edge" in (target / ".next" / "server" / "middleware-manifest.json").read_text()
+    return target
+
+
 @dataclass
 class Server:
     """The example while it is served.

@@ -15,7 +15,13 @@ from playwright.async_api import Browser, Page
 
 from browser.browser_support import HEARD, KEEP_PEERS, chromium, chromium_path, spoken
 from clients.clients_support import AUTOPLAY
-from clients.nextjs_example import MissingError, Server, built, served_example
+from clients.nextjs_example import (
+    MissingError,
+    Server,
+    built,
+    built_for_edge,
+    served_example,
+)
 from cordboard.emit.forwarding import schema_error
 from tests_support import until
 from up_support import Up, processes_of, ready
@@ -165,14 +171,32 @@ async def test_route_takes_lines_of_its_own_pages_alone(server: Server) -> None:
 
 async def test_middleware_removes_what_a_browser_must_not_claim(server: Server) -> None:
     """A malformed id is not passed on; a well-formed one is answered, and user headers have no effect."""
-    headers = {"Origin": server.url, "X-User-Id": "root", "X-Session-Id": "middle-1"}
+    await check_middleware(server, "middle-1")
+
+
+async def test_middleware_runs_in_the_edge_runtime(example: Path, up: Up, tmp_path: Path) -> None:
+    """It does the same there, where a line cannot be written to stdout directly."""
+    edge = built_for_edge(example, tmp_path)
+    start = f"{up.addresses['edge']}/start"
+    async with served_example(edge, tmp_path / "log", BOT_START_URL=start) as running:
+        await check_middleware(running, "middle-2")
+
+
+async def check_middleware(server: Server, session_id: str) -> None:
+    """Ask with a good id and a false user, and with a malformed id."""
+    headers = {"Origin": server.url, "X-User-Id": "root", "X-Session-Id": session_id}
     async with aiohttp.ClientSession() as client:
         async with client.post(f"{server.url}/api/start", headers=headers) as answer:
-            assert answer.headers["X-Session-Id"] == "middle-1"
+            assert answer.headers["X-Session-Id"] == session_id
         headers["X-Session-Id"] = "not an id"
-        async with client.post(f"{server.url}/api/start", headers=headers) as answer:
-            assert "X-Session-Id" not in answer.headers
-    mine = lines_of(server, "middle-1")
-    assert {record["userId"] for record in mine} == {None}
-    warned = [r for r in server.records if r["message"] == "Malformed headers were ignored"]
-    assert [r["meta"]["headers"] for r in warned] == [["X-Session-Id"]]
+        async with client.post(f"{server.url}/api/logs", headers=headers) as answer:
+            assert (answer.status, "X-Session-Id" in answer.headers) == (204, False)
+    await until(lambda: lines_of(server, session_id))
+    assert {record["userId"] for record in lines_of(server, session_id)} == {None}
+
+    def warned() -> list[dict[str, Any]]:
+        return [r for r in server.records if r["message"] == "Malformed headers were ignored"]
+
+    await until(warned)
+    assert [r["meta"]["headers"] for r in warned()] == [["X-Session-Id"]]
+    assert schema_error(warned()[0]) is None

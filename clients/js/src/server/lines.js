@@ -26,11 +26,13 @@ export function thisProcess() {
   return (shared[PROCESS] ??= { boot: bootId(), seq: 0, service: "web" });
 }
 
+/** Whether this is an edge runtime, in which parts of `process` are missing, or raise errors. */
+const isEdge = () => "EdgeRuntime" in globalThis;
+
 /** Return the name of this machine, which stands for the session where none is bound. */
 export function machineName() {
   const variables = globalThis.process?.env ?? {};
-  // The edge runtime has no such module.
-  const host = globalThis.process?.getBuiltinModule?.("node:os")?.hostname();
+  const host = isEdge() ? undefined : globalThis.process?.getBuiltinModule?.("node:os")?.hostname();
   const names = [variables.POD_NAME, variables.JOB_ID, variables.HOSTNAME, host];
   return names.find((name) => name && name !== "localhost" && name !== "0.0.0.0") ?? "server";
 }
@@ -91,7 +93,7 @@ function encoded(record) {
 
 /** @param {string} line */
 function print(line) {
-  const stdout = globalThis.process?.stdout;
+  const stdout = isEdge() ? undefined : globalThis.process?.stdout;
   if (stdout?.write) stdout.write(`${line}\n`);
   // eslint-disable-next-line no-console -- the edge runtime has no other output
   else console.log(line);
