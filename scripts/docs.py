@@ -15,6 +15,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import chart_values
 import docs_contract
 import docs_why
 
@@ -83,6 +84,10 @@ def pages() -> dict[Path, str]:
     architecture = DOCS / "architecture.md"
     layers = {"layers": docs_contract.layers_table()}
     texts[architecture] = filled(architecture.read_text(encoding="utf-8"), layers)
+    kubernetes = DOCS / "kubernetes.md"
+    values = docs_contract.table(["value", "default", "meaning"], chart_values.rows())
+    texts[kubernetes] = filled(kubernetes.read_text(encoding="utf-8"), {"values": values})
+    texts[chart_values.SCHEMA] = chart_values.schema_text()
     return texts
 
 

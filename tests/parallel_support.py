@@ -15,6 +15,7 @@ from xdist.scheduler import (  # type: ignore[import-not-found,import-untyped,un
 ROOT: Final = Path(__file__).parents[1]
 TOGETHER: Final = {
     "tests/browser/": "browser",
+    "tests/chart/test_chart_cluster.py": "cluster",
     "tests/clients/": "browser",
     "tests/e2e/test_e2e_browser.py": "browser",
     "tests/ice/test_ice_calls.py": "browser",

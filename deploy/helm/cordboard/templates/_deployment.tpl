@@ -46,7 +46,7 @@ spec:
         {{- include "cordboard.labels" (list $root $component) | nindent 8 }}
         {{- with $values.podLabels }}{{ toYaml . | nindent 8 }}{{ end }}
       annotations:
-        cordboard/settings: {{ printf "%s%s" (toJson $root.Values.settings) $root.Values.config | sha256sum | trunc 16 | quote }}
+        cordboard/settings: {{ printf "%s%s%s" (toJson $root.Values.settings) $root.Values.config $root.Values.logLevel | sha256sum | trunc 16 | quote }}
         {{- with $values.podAnnotations }}{{ toYaml . | nindent 8 }}{{ end }}
     spec:
       serviceAccountName: {{ .account }}
@@ -123,9 +123,13 @@ spec:
                   apiVersion: v1
                   fieldPath: status.podIP
             {{- include "cordboard.secretVariables" . | nindent 12 }}
+            {{- $own := list }}
+            {{- range $values.env }}{{ $own = append $own .name }}{{ end }}
             {{- range $name, $value := .env }}
+            {{- if not (has $name $own) }}
             - name: {{ $name }}
               value: {{ $value | quote }}
+            {{- end }}
             {{- end }}
             {{- with $values.env }}{{ toYaml . | nindent 12 }}{{ end }}
           startupProbe:
