@@ -28,7 +28,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the root, and the files of the repository that a page may link to."""
     for name, target in PAGES.items():
         files.append(File.generated(config, target, abs_src_path=str(ROOT / name)))
-    for path in sorted([*ROOT.glob("examples/*"), *ROOT.glob("deploy/*.json"), ROOT / "LICENSE"]):
+    examples = (path for path in ROOT.glob("examples/*") if path.is_file())
+    for path in sorted([*examples, ROOT / "LICENSE"]):
         name = path.relative_to(ROOT).as_posix()
         files.append(File.generated(config, name, abs_src_path=str(path)))
     return files

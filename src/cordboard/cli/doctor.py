@@ -1,7 +1,7 @@
 """``cordboard doctor``: check this machine and the settings, and suggest fixes."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,13 +28,16 @@ class Check:
     hint: str = ""
 
 
+_Step = Callable[[argparse.Namespace], str | list[Check]]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
   cordboard doctor
   cordboard doctor --bot my_bot.py
-  cordboard doctor --env prod              the log sources of an environment, and nothing else
+  cordboard doctor --env prod              the log sources and the cluster of an environment
 
 Exit status: 0 if all checks pass, else 1.
 """
@@ -46,7 +49,9 @@ Exit status: 0 if all checks pass, else 1.
     parser.add_argument(
         "--env",
         metavar="NAME",
-        help="check the log sources of this environment of cordboard.toml, or of `local`",
+        help="check the log sources of this environment of cordboard.toml, or of `local`; of a cluster "
+        "also each right, the Job of a cold runner (on trial), its Secret, stuck pods and the clock; and the "
+        "STUN and TURN servers",
     )
     _options.add_config(parser)
 
@@ -68,10 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checks(args: argparse.Namespace) -> Iterator[Check]:
-    from cordboard.contract import extras
-    from cordboard.contract.errors import CordboardError
-
-    steps: list[tuple[str, Callable[[argparse.Namespace], str | list[Check]]]] = [
+    steps: list[tuple[str, _Step]] = [
         ("python", _python),
         ("configuration", _configuration),
         ("pipecat", _pipecat),
@@ -85,6 +87,14 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("bot file", _bot),
         ("up", _up),
     ]
+    yield from _guarded(steps, args)
+
+
+def _guarded(steps: Sequence[tuple[str, _Step]], args: argparse.Namespace) -> Iterator[Check]:
+    """Yield the results of the steps; an error of a step is a check that failed."""
+    from cordboard.contract import extras
+    from cordboard.contract.errors import CordboardError
+
     messages: set[str] = set()
     for name, step in steps:
         try:
@@ -102,7 +112,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
 
 
 def _environment_checks(args: argparse.Namespace) -> Iterator[Check]:
-    """Yield a check of each log source of an environment."""
+    """Yield a check of each log source of an environment, and of its cluster."""
     from pathlib import Path
 
     from cordboard.contract.errors import CordboardError
@@ -125,6 +135,7 @@ def _environment_checks(args: argparse.Namespace) -> Iterator[Check]:
     for source in sources:
         result = check_source(source)
         yield Check(result.name, ok=result.ok, message=result.message, hint=result.hint)
+    yield from _guarded([("cluster", _clusters), ("ice servers", _ice_servers)], args)
 
 
 def _results(name: str, result: str | list[Check]) -> Iterator[Check]:
@@ -279,6 +290,13 @@ def _check_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
 
     asyncio.run(check())
     return f"context {kube.name} answers, and lists the pods of namespace {kube.namespace}"
+
+
+def _clusters(args: argparse.Namespace) -> list[Check]:
+    from cordboard.cli._cluster_checks import check_clusters
+    from cordboard.settings import load
+
+    return [Check(*finding) for finding in check_clusters(load(args.config), args.env)]
 
 
 def _ice_servers(args: argparse.Namespace) -> str | list[Check]:

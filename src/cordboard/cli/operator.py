@@ -103,7 +103,7 @@ def _kubernetes(
     from cordboard.launchers.kubernetes_job import KubernetesLauncher
     from cordboard.runner.bot_file import parse_bot_options
 
-    template = _template(settings, bot_arguments)
+    template = job_template(settings, bot_arguments)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
     namespace = settings.kubernetes_namespace or kube.namespace
     # Without --bot the bots are those of the image.
@@ -126,7 +126,16 @@ def _kube_for_marks(settings: "Settings") -> "Kube | None":
     return open_kube(kubeconfig_files(), context=settings.kubernetes_context)
 
 
-def _template(settings: "Settings", bot_arguments: list[str]) -> "JobTemplate":
+def job_template(settings: "Settings", bot_arguments: list[str]) -> "JobTemplate":
+    """Return the common part of the Jobs of cold runners.
+
+    Args:
+        settings: The settings.
+        bot_arguments: The options ``--bot`` of the operator.
+
+    Raises:
+        SettingsError: No image is set, or the template cannot be read.
+    """
     from cordboard.contract.errors import SettingsError
     from cordboard.launchers.kubernetes_manifest import JobTemplate, container_of, read_template
     from cordboard.settings import shared_environment

@@ -9,7 +9,7 @@ lines at characters that JSON and log lines may contain, continue forever when t
 list again after a watch has expired.
 """
 
-from cordboard.kube.client import Kind, Kube, KubeTimes, Listing, Object
+from cordboard.kube.client import Kind, Kube, KubeTimes, Listing, Object, Right
 from cordboard.kube.config import load_yaml, merge_kubeconfigs, open_kube
 from cordboard.kube.follow import ObjectChange, ObjectList, WatchFailure, follow
 
@@ -21,6 +21,7 @@ __all__ = [
     "Object",
     "ObjectChange",
     "ObjectList",
+    "Right",
     "WatchFailure",
     "follow",
     "load_yaml",

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import httpx2
 import msgspec
@@ -27,7 +27,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.redaction import redact
 
 Object = dict[str, Any]
-Kind = Literal["Job", "Pod", "Event", "Namespace"]
+Kind = Literal["Job", "Pod", "Event", "Namespace", "Secret", "SelfSubjectAccessReview"]
 
 # Seconds for a connection to the API.
 CONNECT_S: Final = 5.0
@@ -63,12 +63,24 @@ class _Namespace(GenericGlobalResource):
     _api_info = api("", "v1", "Namespace", "namespaces")
 
 
+class _Secret(GenericNamespacedResource):
+    _api_info = api("", "v1", "Secret", "secrets")
+
+
+class _AccessReview(GenericGlobalResource):
+    _api_info = api(
+        "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews"
+    )
+
+
 # Instead of lightkube's own classes, which drop the fields that their version does not know.
 _KINDS: Final[dict[Kind, type[GenericNamespacedResource] | type[GenericGlobalResource]]] = {
     "Job": _Job,
     "Pod": _Pod,
     "Event": _Event,
     "Namespace": _Namespace,
+    "Secret": _Secret,
+    "SelfSubjectAccessReview": _AccessReview,
 }
 
 
@@ -103,6 +115,20 @@ class Listing:
 
     objects: list[Object]
     version: str
+
+
+class Right(NamedTuple):
+    """A right that a Role grants.
+
+    Attributes:
+        verb: What may be done, such as ``create``.
+        resource: To what, in the plural and with its subresource: ``pods/log``.
+        group: The API group; empty for the core.
+    """
+
+    verb: str
+    resource: str
+    group: str = ""
 
 
 class Kube:
@@ -173,13 +199,22 @@ class Kube:
             if page is None:
                 return Listing(objects, str(meta.get("resourceVersion", "")))
 
-    async def create(self, kind: Kind, manifest: Mapping[str, Any], namespace: str) -> Object:
+    async def create(
+        self,
+        kind: Kind,
+        manifest: Mapping[str, Any],
+        namespace: str | None,
+        *,
+        is_trial: bool = False,
+    ) -> Object:
         """Create an object, and return it.
 
         Args:
             kind: The kind of the object.
             manifest: The object.
-            namespace: Its namespace.
+            namespace: Its namespace; None for a kind that has none.
+            is_trial: Whether the API only says whether it would create the object: it asks for the right, the
+                quota and all admission controllers (``dryRun=All``).
 
         Raises:
             ConflictError: An object of this name exists.
@@ -187,9 +222,36 @@ class Kube:
             ClusterError: The API does not answer, or refuses the request.
         """
         # A create is a POST to the path of a list.
-        request = self._prepare("list", kind, namespace=namespace)
+        params = {"dryRun": "All"} if is_trial else {}
+        request = self._prepare("list", kind, namespace=namespace, params=params)
         request.method, request.data = "POST", dict(manifest)
         return await self._json(request)
+
+    async def may(self, right: "Right", namespace: str | None) -> bool:
+        """Return whether this user has a right.
+
+        Args:
+            right: The right.
+            namespace: Where it is needed; None for all namespaces.
+
+        Raises:
+            ClusterError: The API does not answer, or refuses the request.
+        """
+        resource, _, sub = right.resource.partition("/")
+        asked = {
+            "verb": right.verb,
+            "group": right.group,
+            "resource": resource,
+            "subresource": sub,
+            "namespace": namespace or "",
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        answer = await self.create("SelfSubjectAccessReview", review, None)
+        return bool((answer.get("status") or {}).get("allowed"))
 
     async def annotate(
         self, kind: Kind, name: str, namespace: str, annotations: Mapping[str, str | None]

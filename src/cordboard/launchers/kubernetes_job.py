@@ -111,7 +111,7 @@ class KubernetesLauncher:
         except CordboardError as error:
             if not isinstance(error, ConflictError):
                 self._pause()
-            raise self._launch_error(error) from error
+            raise launch_error(error, self._namespace) from error
         self._watch.add_job(name)
         self._pause_s = self._first_pause_s
 
@@ -210,22 +210,28 @@ class KubernetesLauncher:
         self._paused_until = time.monotonic() + self._pause_s
         self._pause_s = min(self._pause_s * 2, REFUSED_PAUSE_MAX_S)
 
-    def _launch_error(self, error: CordboardError) -> LaunchError:
-        """Return the cluster's error as one that names the remedy."""
-        where = f"namespace {self._namespace}"
-        if isinstance(error, ClusterForbiddenError) and "exceeded quota" in error.message:
-            return LaunchError(f"The quota of {where} is used up: {error.message}")
-        if isinstance(error, ClusterForbiddenError):
-            return LaunchError(
-                f"The operator may not create Jobs in {where}: {error.message}",
-                hint="Bind it the Role of docs/kubernetes.md.",
-            )
-        if isinstance(error, NotFoundError):
-            return LaunchError(
-                f"There is no {where}: {error.message}", hint="Set kubernetes_namespace."
-            )
-        if isinstance(error, ClusterError) and not error.retryable:
-            return LaunchError(
-                f"The cluster refuses the Job: {error.message}", hint="See kubernetes_template."
-            )
-        return LaunchError(f"A cold runner cannot be started: {error}")
+
+def launch_error(error: CordboardError, namespace: str) -> LaunchError:
+    """Return an error of the cluster as one that names the remedy.
+
+    Args:
+        error: Why a Job cannot be created.
+        namespace: The namespace of the Job.
+    """
+    where = f"namespace {namespace}"
+    if isinstance(error, ClusterForbiddenError) and "exceeded quota" in error.message:
+        return LaunchError(f"The quota of {where} is used up: {error.message}")
+    if isinstance(error, ClusterForbiddenError):
+        return LaunchError(
+            f"The operator may not create Jobs in {where}: {error.message}",
+            hint="Bind it the Role of docs/kubernetes.md.",
+        )
+    if isinstance(error, NotFoundError):
+        return LaunchError(
+            f"There is no {where}: {error.message}", hint="Set kubernetes_namespace."
+        )
+    if isinstance(error, ClusterError) and not error.retryable:
+        return LaunchError(
+            f"The cluster refuses the Job: {error.message}", hint="See kubernetes_template."
+        )
+    return LaunchError(f"A cold runner cannot be started: {error}")
