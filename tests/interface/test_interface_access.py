@@ -34,7 +34,11 @@ BOSS = "Boss"
 
 def routes() -> Iterator[tuple[str, BaseRoute]]:
     """Yield each route of the interface with its path."""
-    for route in flat(create_app(Settings()).routes):
+    # With all routes: those of the login with OpenID Connect exist only there.
+    settings = Settings(
+        interface_login="oidc", oidc_issuer="https://login.example", oidc_client_id="voice"
+    )
+    for route in flat(create_app(settings).routes):
         yield getattr(route, "path", ""), route
 
 

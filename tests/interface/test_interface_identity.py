@@ -10,8 +10,10 @@ from cordboard import emit
 from cordboard.contract.errors import SettingsError
 from cordboard.environment import LOGIN_SECRET
 from cordboard.interface.app import create_app
-from cordboard.interface.identity import PROXY_CREDENTIAL_HEADER, require_login
+from cordboard.interface.identity import PROXY_CREDENTIAL_HEADER, HeaderIdentity
+from cordboard.interface.people import Roles
 from cordboard.settings import Settings
+from cordboard.web.proxies import FROM_TRUSTED_PROXY
 from interface.interface_support import Site, an_id, open_site
 
 SECRET = "s3cret-of-the-proxy"
@@ -101,8 +103,7 @@ async def test_header_needs_the_shared_secret_if_one_is_set(
     [
         (Settings(interface_login="header"), None, "CORDBOARD_TRUSTED_PROXIES"),
         (Settings(interface_login="header"), "short", "16 or more"),
-        (Settings(interface_login="oidc"), None, "oauth2-proxy"),
-        (Settings(interface_login="everybody"), None, "expected name or header"),
+        (Settings(interface_login="everybody"), None, "expected name, oidc or header"),
     ],
 )
 def test_invalid_login_settings_are_a_settings_error(
@@ -115,13 +116,44 @@ def test_invalid_login_settings_are_a_settings_error(
         create_app(settings)
 
 
-def test_public_interface_needs_a_choice_of_login() -> None:
-    """So that nobody lets everybody in by mistake."""
-    require_login("127.0.0.1", True, Settings())
-    require_login("0.0.0.0", False, Settings(interface_login="name"))
-    with pytest.raises(SettingsError) as raised:
-        require_login("0.0.0.0", False, Settings())
-    assert "CORDBOARD_INTERFACE_LOGIN" in str(raised.value)
+PROXIES = Settings(
+    interface_login="header",
+    trusted_proxies=("127.0.0.1",),
+    interface_login_header="X-Auth-Request-Email",
+    interface_login_name_header="X-Auth-Request-User",
+    interface_login_groups_header="X-Auth-Request-Groups",
+    interface_operators=("boss@example.org",),
+    interface_operator_groups=("voice-ops",),
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "name", "role"),
+    [
+        ([("Email", "ada@example.org")], "ada@example.org", "caller"),
+        ([("Email", "ada@example.org"), ("User", "Ada")], "Ada", "caller"),
+        ([("Email", "ada@example.org"), ("User", "Za\u017c")], "Za\u017c", "caller"),
+        ([("Email", "ada@example.org"), ("User", "a"), ("User", "b")], "ada@example.org", "caller"),
+        ([("Email", "boss@example.org"), ("User", "Ada")], "Ada", "operator"),
+        ([("Email", "ada@example.org"), ("User", "boss@example.org")], "boss@example.org", "caller"),
+        ([("Email", "ada@example.org"), ("Groups", "x, voice-ops")], "ada@example.org", "operator"),
+        ([("Email", "ada@example.org"), ("Groups", "x"), ("Groups", "voice-ops")], "ada@example.org", "caller"),
+    ],
+)  # fmt: skip
+def test_name_and_role_come_from_the_headers_of_the_settings(
+    headers: list[tuple[str, str]], name: str, role: str
+) -> None:
+    """A header that comes twice does not count: one of them may be the client's."""
+    scope = {
+        "type": "http",
+        "headers": [(f"x-auth-request-{key.lower()}".encode(), value.encode()) for key, value in headers],
+        FROM_TRUSTED_PROXY: True,
+    }  # fmt: skip
+    person = HeaderIdentity(PROXIES, Roles(PROXIES)).person(scope)
+    assert person is not None
+    assert (person.name, person.role) == (name, role)
+    scope[FROM_TRUSTED_PROXY] = False
+    assert HeaderIdentity(PROXIES, Roles(PROXIES)).person(scope) is None
 
 
 async def served(site: Site, browser: Any, headers: dict[str, str]) -> dict[str, Any]:

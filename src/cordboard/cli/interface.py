@@ -12,7 +12,9 @@ examples:
   cordboard interface                                 on 127.0.0.1:3000, gateway at CORDBOARD_GATEWAY_URL
   CORDBOARD_SESSION_SECRET_FILE=/run/secrets/session \\
   BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
-  CORDBOARD_INTERFACE_LOGIN=name CORDBOARD_INTERFACE_URL=https://voice.example.org \\
+  CORDBOARD_OIDC_CLIENT_SECRET_FILE=/run/secrets/oidc \\
+  CORDBOARD_INTERFACE_LOGIN=oidc CORDBOARD_OIDC_ISSUER=https://login.example.org \\
+  CORDBOARD_OIDC_CLIENT_ID=voice CORDBOARD_INTERFACE_URL=https://voice.example.org \\
     cordboard interface --host 0.0.0.0                for other machines, behind a proxy with TLS:
                                                       without TLS, browsers block the microphone
 """

@@ -30,7 +30,17 @@ from cordboard.interface.people import Person
 from cordboard.interface.services import Services
 
 OPEN_PATHS: Final = frozenset(
-    {"/", "/favicon.ico", "/login", "/logout", "/healthz", "/readyz", "/static"}
+    {
+        "/",
+        "/favicon.ico",
+        "/login",
+        "/login/callback",
+        "/login/start",
+        "/logout",
+        "/healthz",
+        "/readyz",
+        "/static",
+    }
 )
 """The paths that need no login."""
 

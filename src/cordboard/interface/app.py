@@ -3,12 +3,13 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
+from cordboard.contract.extras import require
 from cordboard.emit import get_logger
 from cordboard.interface import (
     api,
@@ -22,12 +23,12 @@ from cordboard.interface import (
     sessions_page,
 )
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.identity import IdentityMiddleware, identity_of
+from cordboard.interface.identity import IdentityMiddleware, identity_of, login_kind
 from cordboard.interface.local_user import LocalOperators
 from cordboard.interface.log_readings import LogReadings
 from cordboard.interface.log_sources import LogEnvironment, check_environment
 from cordboard.interface.login import LoginCookies
-from cordboard.interface.people import Person
+from cordboard.interface.people import Person, Roles
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners
@@ -40,6 +41,7 @@ from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.origin import Origin, public_origin
 from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
+from cordboard.web.rate_limits import Sampler
 from cordboard.web.root_path import RootPathMiddleware, refuse_own_paths
 from cordboard.web.session_middleware import SILENT_PATHS
 
@@ -92,7 +94,10 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each open page keeps an event stream, so a limit on connections would be a limit on calls.
-        async with open_connections(settings.tls_ca, limit=0) as connections:
+        async with (
+            open_connections(settings.tls_ca, limit=0) as connections,
+            opened_oidc(settings) as app.state.oidc,
+        ):
             app.state.services = _services(settings, connections, app.state.request_limits)
             yield
 
@@ -107,11 +112,16 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     app.state.origin = public_origin(settings.interface_url)
     app.state.root_path = settings.root_path
     app.state.settings = settings
-    app.state.login = LoginCookies(_session_secrets(settings), root_path=settings.root_path)
+    session_secrets = _session_secrets(settings)
+    app.state.login = _login_cookies(settings, session_secrets)
+    app.state.oidc = None
     identity = identity_of(settings, app.state.login, app.state.origin)
-    is_local_operator = local and settings.interface_local_operator
-    app.state.identity = LocalOperators(identity) if is_local_operator else identity
+    app.state.identity = (
+        LocalOperators(identity) if local and _has_local_operator(settings) else identity
+    )
     app.state.request_limits = RequestLimits(settings)
+    if login_kind(settings) == "oidc":
+        _add_oidc(app, session_secrets)
     for module in _ROUTES:
         app.include_router(module.router)
     # In a checkout, static/client is a link to the sources of the npm package.
@@ -124,6 +134,57 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     error_pages.add_error_pages(app)
     _add_middleware(app, settings, local=local)
     return app
+
+
+def _has_local_operator(settings: Settings) -> bool:
+    # Where people sign in for real, or open a public address, a proxy on this machine sends their requests.
+    is_private = settings.interface_url is None and login_kind(settings) == "name"
+    return settings.interface_local_operator and is_private
+
+
+def _login_cookies(
+    settings: Settings, session_secrets: Callable[[], tuple[str, ...]]
+) -> LoginCookies:
+    kind = login_kind(settings)
+    if kind != "oidc":
+        return LoginCookies(session_secrets, kind=kind, root_path=settings.root_path)
+    require("oidc", "interface_login: oidc")
+    from cordboard.interface.oidc.login import checked_provider, login_limits
+
+    issuer, client_id = checked_provider(settings)
+    return LoginCookies(
+        session_secrets,
+        # The same user id is another person at another provider.
+        kind=f"oidc {issuer} {client_id}",
+        limits=login_limits(settings),
+        root_path=settings.root_path,
+    )
+
+
+def _add_oidc(app: FastAPI, session_secrets: Callable[[], tuple[str, ...]]) -> None:
+    from cordboard.interface.oidc.attempts import Attempts
+    from cordboard.interface.oidc.routes import router
+
+    app.state.attempts = Attempts(session_secrets)
+    app.state.sign_in_refusals = Sampler()
+    app.include_router(router)
+
+
+@contextlib.asynccontextmanager
+async def opened_oidc(settings: Settings) -> AsyncIterator[Any]:
+    """Yield the login with OpenID Connect and its connections; None if people sign in in another way.
+
+    Args:
+        settings: The provider.
+    """
+    if login_kind(settings) != "oidc":
+        yield None
+        return
+    from cordboard.interface.oidc.login import OidcLogin
+
+    # Connections of its own: other authorities, and a slow provider takes none from calls.
+    async with open_connections(settings.oidc_ca, setting="CORDBOARD_OIDC_CA") as connections:
+        yield OidcLogin(settings, Roles(settings), connections)
 
 
 def _services(

@@ -23,7 +23,7 @@ from cordboard.interface.login import ForgedError, LoginCookies, ValidLogin, che
 from cordboard.interface.people import Person, Role, Roles, refuse_groups
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.settings import Settings
-from cordboard.web.origin import Origin, is_secure
+from cordboard.web.origin import Origin, is_loopback_name, is_secure, public_origin
 from cordboard.web.proxies import FROM_TRUSTED_PROXY
 from cordboard.web.rate_limits import Sampler
 from cordboard.web.session_middleware import CLAIMED
@@ -47,9 +47,11 @@ class Identity(Protocol):
 
     Attributes:
         has_login_page: Whether people sign in and out on a page of the interface.
+        accepts_names: Whether everybody is signed in who types a name there.
     """
 
     has_login_page: bool
+    accepts_names: bool
 
     def person(self, scope: Scope) -> Person | None:
         """Return the sender of the request in `scope`; None if unknown."""
@@ -62,11 +64,20 @@ class CookieIdentity:
         cookies: Signs and reads the cookies.
         roles: Decides the role of each person.
         origin: The public address, if one is set.
+        accepts_names: Whether people sign in by typing a name.
     """
 
     has_login_page = True
 
-    def __init__(self, cookies: LoginCookies, roles: Roles, origin: Origin | None) -> None:
+    def __init__(
+        self,
+        cookies: LoginCookies,
+        roles: Roles,
+        origin: Origin | None,
+        *,
+        accepts_names: bool = True,
+    ) -> None:
+        self.accepts_names = accepts_names
         self._cookies = cookies
         self._roles = roles
         self._origin = origin
@@ -103,6 +114,7 @@ class HeaderIdentity:
     """
 
     has_login_page = False
+    accepts_names = False
 
     def __init__(self, settings: Settings, roles: Roles) -> None:
         secret = settings.interface_login_secret
@@ -228,44 +240,63 @@ def identity_of(settings: Settings, cookies: LoginCookies, origin: Origin | None
 
     Args:
         settings: Chooses the way.
-        cookies: Signs and reads the cookies of a login by name.
+        cookies: Signs and reads the cookies of logins.
         origin: The public address, if one is set.
 
     Raises:
-        SettingsError: ``interface_login`` has an unknown value.
+        SettingsError: ``interface_login`` has an unknown value, or its settings are invalid.
     """
-    kind = settings.interface_login or "name"
+    kind = login_kind(settings)
     roles = Roles(settings)
-    if kind == "name":
-        refuse_groups(settings)
-        return CookieIdentity(cookies, roles, origin)
     if kind == "header":
         return HeaderIdentity(settings, roles)
-    if kind == "oidc":
-        raise SettingsError(
-            "interface_login: oidc is not supported yet.",
-            hint="Use an OIDC proxy such as oauth2-proxy in front of the interface, and set header.",
-        )
-    raise SettingsError(f"interface_login: expected name or header, got {kind!r}.")
+    if kind == "name":
+        refuse_groups(settings)
+    return CookieIdentity(cookies, roles, origin, accepts_names=kind == "name")
+
+
+def login_kind(settings: Settings) -> str:
+    """Return the way in which people sign in: ``name``, ``oidc`` or ``header``.
+
+    Raises:
+        SettingsError: ``interface_login`` has another value.
+    """
+    kind = settings.interface_login or "name"
+    if kind not in {"name", "oidc", "header"}:
+        raise SettingsError(f"interface_login: expected name, oidc or header, got {kind!r}.")
+    return kind
 
 
 def require_login(host: str, local: bool, settings: Settings) -> None:
-    """Refuse to listen beyond loopback unless a setting says how people sign in.
+    """Refuse a login by name where others than the users of this machine can open the interface.
 
     Args:
         host: The address to listen on, for the message.
         local: Whether it is loopback.
-        settings: The settings.
+        settings: The settings. The public address counts, too: a proxy may forward to loopback. A public
+            address on loopback states that people open the interface through a tunnel to their machine.
 
     Raises:
-        SettingsError: The address is not loopback, and ``interface_login`` is not set.
+        SettingsError: Others can open it, and ``interface_login`` is name, or not set.
     """
-    if not local and not settings.interface_login:
+    origin = public_origin(settings.interface_url)
+    is_local = local if origin is None else is_loopback_name(origin.host)
+    kind = login_kind(settings)
+    if kind == "oidc" and not is_local and (origin is None or not origin.is_secure):
         raise SettingsError(
-            f"--host {host}: a public interface needs CORDBOARD_INTERFACE_LOGIN.",
-            hint="Set it to name to let in everybody who types a name, or to header if a proxy "
-            "authenticates people.",
+            "interface_login is oidc: expected the https address of the interface as interface_url.",
+            hint="Set CORDBOARD_INTERFACE_URL to https://HOST: the identity provider sends people back to it.",
         )
+    if is_local or kind != "name":
+        return
+    where = f"--host {host}" if origin is None else f"interface_url {origin}"
+    raise SettingsError(
+        f"{where}: with a login by name, everybody who can open the interface can be everybody.",
+        hint="Set CORDBOARD_INTERFACE_LOGIN to oidc (with CORDBOARD_OIDC_ISSUER and "
+        "CORDBOARD_OIDC_CLIENT_ID), or to header if a proxy authenticates people. To try it out, listen on "
+        "127.0.0.1; in a cluster, set CORDBOARD_INTERFACE_URL to http://localhost:3000 and use "
+        "`kubectl port-forward`.",
+    )
 
 
 def person_of(request: Request) -> Person | None:

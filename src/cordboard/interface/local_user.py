@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from cordboard.interface.identity import Identity
 from cordboard.interface.people import Person
+from cordboard.web.proxies import FORWARDED
 
 SOCKETS: Final = Path("/proc/net/tcp")
 _ROOT: Final = 0
@@ -59,7 +60,7 @@ class LocalOperators:
         return replace(person, role="operator")
 
     def _is_local_user(self, scope: Scope) -> bool:
-        if any(name in _FORWARDING for name, _ in scope["headers"]):
+        if scope.get(FORWARDED) or any(name in _FORWARDING for name, _ in scope["headers"]):
             return False
         client, server = _address(scope.get("client")), _address(scope.get("server"))
         if client is None or server is None:

@@ -126,6 +126,9 @@ class LoginCookies:
         kind: The way in which people sign in: the cookie of one way is worth nothing in another.
         limits: How long a login lasts.
         root_path: The path prefix of the interface; "" for none.
+
+    Attributes:
+        limits: How long a login lasts.
     """
 
     def __init__(
@@ -139,7 +142,7 @@ class LoginCookies:
     ) -> None:
         self._current_secrets = current_secrets
         self._kind = kind
-        self._limits = limits
+        self.limits = limits
         self._path = root_path or "/"
         self._wall = wall
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -210,8 +213,8 @@ class LoginCookies:
 
     def _valid(self, content: _CookieContent) -> ValidLogin | None:
         now = self._wall()
-        is_fresh = -SKEW_MAX_S <= now - content.signed <= self._limits.idle_s
-        is_old = now - content.since > self._limits.age_s
+        is_fresh = -SKEW_MAX_S <= now - content.signed <= self.limits.idle_s
+        is_old = now - content.since > self.limits.age_s
         if not is_fresh or is_old or content.key in self._ended:
             return None
         account = Account(content.user_id, content.name, content.account, content.groups)
@@ -232,7 +235,7 @@ class LoginCookies:
             SECURE_COOKIE if secure else COOKIE,
             str(self._signer().dumps(msgspec.to_builtins(content))),
             path=self._path_of(secure=secure),
-            max_age=self._limits.idle_s,  # the browser forgets it when the server would refuse it
+            max_age=self.limits.idle_s,  # the browser forgets it when the server would refuse it
             httponly=True,  # no script needs it
             samesite="lax",  # strict would sign out a person who follows a link to a room
             secure=secure,

@@ -34,7 +34,7 @@ from cordboard.interface.login import (
     check_name,
 )
 from cordboard.interface.request_limits import RequestLimits
-from cordboard.web.origin import is_secure
+from cordboard.web.origin import Origin, is_secure
 from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"
@@ -155,6 +155,8 @@ async def login_form(
     if person_of(request) is not None:
         return redirect(request, path)
     _require_login_page(request)
+    if not _identity(request).accepts_names:
+        return render_page(request, "sign_in.html", target=path)
     return _login_page(request, path)
 
 
@@ -172,6 +174,8 @@ async def login(
         target: The path of the page.
     """
     _require_login_page(request)
+    if not _identity(request).accepts_names:
+        raise UnauthorizedError("Names are not accepted here.", hint="Sign in on the login page.")
     limits: RequestLimits = request.app.state.request_limits
     limits.login(client_address(request.scope))
     path = own_path(target)
@@ -190,8 +194,13 @@ async def login(
 @router.post("/logout")
 async def logout(request: Request) -> Response:
     """Sign out the person who sent the request."""
-    # A redirect, so that reloading the page does not repeat the request.
-    response = redirect(request, "/login")
+    if request.app.state.oidc is not None:
+        from cordboard.interface.oidc.routes import sign_out_page
+
+        response = await sign_out_page(request)
+    else:
+        # A redirect, so that reloading the page does not repeat the request.
+        response = redirect(request, "/login")
     _cookies(request).sign_out(login_of(request), response, secure=_is_secure(request))
     return response
 
@@ -288,6 +297,28 @@ def redirect(request: Request, path: str) -> RedirectResponse:
     return RedirectResponse(f"{request.app.state.root_path}{path}", HTTPStatus.SEE_OTHER)
 
 
+def redirect_to(url: str) -> RedirectResponse:
+    """Return a redirect to another site, which no request has named.
+
+    Args:
+        url: The URL.
+    """
+    return RedirectResponse(url, HTTPStatus.SEE_OTHER)
+
+
+def base_url(request: Request) -> str:
+    """Return the address at which people open this interface, with its path prefix.
+
+    Args:
+        request: The request. Its host counts only without a public address, that is on loopback, where the
+            names of this machine alone are accepted.
+    """
+    origin: Origin | None = request.app.state.origin
+    scheme = "https" if _is_secure(request) else "http"
+    address = str(origin) if origin else f"{scheme}://{request.headers.get('host', '')}"
+    return f"{address}{request.app.state.root_path}"
+
+
 def _cookies(request: Request) -> LoginCookies:
     cookies: LoginCookies = request.app.state.login
     return cookies
@@ -297,9 +328,13 @@ def _is_secure(request: Request) -> bool:
     return is_secure(request.scope, request.app.state.origin)
 
 
-def _has_login_page(request: Request) -> bool:
+def _identity(request: Request) -> Identity:
     identity: Identity = request.app.state.identity
-    return identity.has_login_page
+    return identity
+
+
+def _has_login_page(request: Request) -> bool:
+    return _identity(request).has_login_page
 
 
 def _require_login_page(request: Request) -> None:

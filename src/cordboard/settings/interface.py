@@ -20,9 +20,11 @@ class InterfaceSettings:
     precedence. For the edge, write the prefix into `public_url`."""
 
     interface_login: str | None = None
-    """How people sign in: `name` accepts everybody who types a name, which is not authentication;
-    `header` takes the name from a proxy that has authenticated the person. It has no default beyond
-    loopback, so that nobody opens an interface to everybody by mistake; on loopback it is `name`."""
+    """How people sign in: `name` accepts everybody who types a name, which is not authentication,
+    and is possible where only this machine can open the interface; `oidc` signs people in with an
+    identity provider (OpenID Connect); `header` takes the name from a proxy that has authenticated the
+    person. The default is `name` on loopback; an interface that others can open needs `oidc` or
+    `header`."""
 
     interface_login_header: str = "X-Forwarded-User"
     """With the login `header`: the request header that holds the user's name. The default is the one

@@ -68,6 +68,7 @@ _MACHINE_PREFIXES: Final = (
     "redis_url",
     "gateway_url",
     "interface_",
+    "oidc_",
     "root_",
     "trusted_",
     "log_",

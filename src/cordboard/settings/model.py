@@ -11,6 +11,7 @@ from cordboard.environment import (
     CONTROL_SECRET,
     CONTROL_SECRET_PREV,
     LOGIN_SECRET,
+    OIDC_SECRET,
     SCRAPE_SECRET,
     SESSION_SECRET,
     SESSION_SECRET_PREV,
@@ -26,6 +27,7 @@ from cordboard.settings.ice import IceSettings
 from cordboard.settings.interface import InterfaceSettings
 from cordboard.settings.log_files import LogFileSettings
 from cordboard.settings.network import NetworkSettings
+from cordboard.settings.oidc import OidcSettings
 from cordboard.settings.operator import KubernetesSettings, OperatorSettings
 from cordboard.settings.phone import PhoneSettings
 from cordboard.settings.room_services import RoomServiceSettings
@@ -42,6 +44,7 @@ SECTIONS: Final = (
     RunnerSettings,
     KubernetesSettings,
     InterfaceSettings,
+    OidcSettings,
     IceSettings,
     EdgeSettings,
     RoomServiceSettings,
@@ -60,6 +63,7 @@ class Settings(
     RunnerSettings,
     KubernetesSettings,
     InterfaceSettings,
+    OidcSettings,
     IceSettings,
     EdgeSettings,
     RoomServiceSettings,
@@ -135,6 +139,11 @@ class Settings(
     def interface_login_secret(self) -> str | None:
         """The secret that a proxy sends so that its user names are trusted; None if unset."""
         return read_secret(LOGIN_SECRET)
+
+    @property
+    def oidc_client_secret(self) -> str | None:
+        """The secret of the interface at the identity provider; None if unset."""
+        return read_secret(OIDC_SECRET)
 
     @property
     def scrape_secrets(self) -> tuple[str, ...]:

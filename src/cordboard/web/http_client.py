@@ -97,14 +97,17 @@ class Reply:
         return json.loads(self.content)
 
 
-def open_connections(ca: str | None, *, limit: int = CONNECTIONS_MAX) -> aiohttp.ClientSession:
+def open_connections(
+    ca: str | None, *, limit: int = CONNECTIONS_MAX, setting: str = "CORDBOARD_TLS_CA"
+) -> aiohttp.ClientSession:
     """Return connections to other components, to be closed by the caller.
 
     Args:
         ca: A file of certificate authorities, as in the setting ``tls_ca``; None for the system's.
         limit: The most connections at once; 0 for no limit.
+        setting: The variable of the setting with that file, for the message of an error.
     """
-    connector = aiohttp.TCPConnector(limit=limit, ssl=client_context(ca))
+    connector = aiohttp.TCPConnector(limit=limit, ssl=client_context(ca, setting))
     # A cookie that one answer sets must not be sent with another caller's request.
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 

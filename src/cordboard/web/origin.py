@@ -1,5 +1,6 @@
 """Origins of pages, the public address of a component from its setting, and the address of a request."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -93,6 +94,14 @@ def public_address(url: str | None, setting: str) -> tuple[Origin | None, str]:
             "such as /voice.",
         )
     return origin, path
+
+
+def is_loopback_name(host: str) -> bool:
+    """Return whether `host` is this machine for everybody who resolves it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def host_of(scope: Scope) -> str | None:

@@ -24,6 +24,9 @@ _IPV6_CLIENT_BITS: Final = 64
 FROM_TRUSTED_PROXY: Final = "cordboard.from_trusted_proxy"
 """Key of an ASGI scope: whether a trusted proxy sent the request."""
 
+FORWARDED: Final = "cordboard.forwarded"
+"""Key of an ASGI scope: whether a proxy sent the request, trusted or not, by the headers that were removed."""
+
 log = get_logger("http")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -92,7 +95,12 @@ class ForwardedMiddleware:
         forwarded = [pair for pair in scope["headers"] if pair[0] in _FORWARDED_HEADERS]
         others = [pair for pair in scope["headers"] if pair[0] not in _FORWARDED_HEADERS]
         trusted = self._proxies.is_trusted(peer)
-        scope = {**scope, "headers": others, FROM_TRUSTED_PROXY: trusted}
+        scope = {
+            **scope,
+            "headers": others,
+            FROM_TRUSTED_PROXY: trusted,
+            FORWARDED: bool(forwarded),
+        }
         if forwarded and not trusted:
             self._warn_once(peer)
         elif forwarded:

@@ -42,11 +42,12 @@ def load_certificate(cert: str | None, key: str | None) -> Certificate | None:
     return Certificate(cert, key)
 
 
-def client_context(ca: str | None) -> ssl.SSLContext:
+def client_context(ca: str | None, setting: str = "CORDBOARD_TLS_CA") -> ssl.SSLContext:
     """Return the TLS context with which a client verifies servers.
 
     Args:
         ca: A PEM file with the only authorities to trust; None for the authorities of the system.
+        setting: The variable of the setting with that file, for the message.
 
     Raises:
         SettingsError: The file cannot be read or contains no authority.
@@ -55,7 +56,7 @@ def client_context(ca: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise SettingsError(
-            f"CORDBOARD_TLS_CA: cannot use {ca}: {_reason(error)}.",
+            f"{setting}: cannot use {ca}: {_reason(error)}.",
             hint="Set it to a file of certificates in PEM.",
         ) from error
 

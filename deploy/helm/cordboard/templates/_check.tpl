@@ -28,13 +28,16 @@
 {{- $login := default "" .Values.settings.interface_login -}}
 {{- $isExposed := or .Values.interface.ingress.enabled .Values.interface.httpRoute.enabled (ne .Values.interface.service.type "ClusterIP") -}}
 {{- if not $login -}}
-{{- fail "settings.interface_login: expected header (a proxy authenticates people), or name for a trial through `kubectl port-forward`, got none." -}}
+{{- fail "settings.interface_login: expected oidc (an identity provider), header (a proxy authenticates people), or name for a trial through `kubectl port-forward`, got none." -}}
 {{- end -}}
 {{- if and $isExposed (eq $login "name") -}}
-{{- fail "settings.interface_login: name lets in everybody who types a name, and this interface is exposed (ingress, httpRoute or service.type). Let a proxy authenticate people, and set header." -}}
+{{- fail "settings.interface_login: name lets in everybody who types a name, and this interface is exposed (ingress, httpRoute or service.type). Set oidc and an identity provider, or let a proxy authenticate people, and set header." -}}
 {{- end -}}
 {{- if and (eq $login "header") (not .Values.settings.trusted_proxies) (not (include "cordboard.hasKey" (list . "CORDBOARD_INTERFACE_LOGIN_SECRET"))) -}}
 {{- fail "settings.interface_login is header, but nothing says whose header is trusted: set settings.trusted_proxies to the addresses of the proxies, or give the Secret the key CORDBOARD_INTERFACE_LOGIN_SECRET (secret.keys or secret.values)." -}}
+{{- end -}}
+{{- if and (eq $login "oidc") (not (and .Values.settings.oidc_issuer .Values.settings.oidc_client_id)) -}}
+{{- fail "settings.interface_login is oidc, but there is no provider: set settings.oidc_issuer and settings.oidc_client_id, and give the Secret the key CORDBOARD_OIDC_CLIENT_SECRET unless the client is public." -}}
 {{- end -}}
 {{- if and (or .Values.interface.ingress.enabled .Values.interface.httpRoute.enabled) (not .Values.interface.host) -}}
 {{- fail "interface.host: expected the host name of interface.ingress and interface.httpRoute, got none." -}}

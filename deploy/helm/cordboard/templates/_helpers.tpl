@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- if has $component (list "gateway" "runner") }}{{ $optional = append $optional "CORDBOARD_TURN_SECRET" }}{{ end -}}
 {{- if eq $component "interface" -}}
 {{- $keys = append $keys "CORDBOARD_SESSION_SECRET" -}}
-{{- $optional = append $optional "CORDBOARD_INTERFACE_LOGIN_SECRET" -}}
+{{- $optional = concat $optional (list "CORDBOARD_INTERFACE_LOGIN_SECRET" "CORDBOARD_OIDC_CLIENT_SECRET") -}}
 {{- end -}}
 {{- range $optional -}}
 {{- if include "cordboard.hasKey" (list $root .) }}{{ $keys = append $keys . }}{{ end -}}
