@@ -102,3 +102,14 @@ def test_up_leaves_the_choice_to_the_settings(settings: Settings) -> None:
     """As soon as a setting says who comes, or from where, `up` makes nobody an operator."""
     assert "CORDBOARD_INTERFACE_LOCAL_OPERATOR" not in interface_variables(settings)
     assert interface_variables(Settings())["CORDBOARD_INTERFACE_LOCAL_OPERATOR"] == "true"
+
+
+async def test_proxy_that_is_not_trusted_is_a_proxy(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its headers are removed, and what it sent them for stays known."""
+    monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
+    settings = Settings(interface_local_operator=True, trusted_proxies=("10.0.0.1",))
+    async with open_site(store, settings) as here:
+        ada = await here.browser().sign_in("Ada")
+        assert (await ada.ask("GET", "/health", headers={"X-Forwarded-For": "192.0.2.1"}))[0] == 403
