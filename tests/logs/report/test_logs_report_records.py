@@ -295,3 +295,16 @@ def test_any_records_make_a_report(meta: dict[str, Any], events: list[str]) -> N
     for event in events:
         told.event(0, "bot", event, **meta)
     assert page_of(told.records)
+
+
+def test_a_bot_that_says_too_much_has_a_report() -> None:
+    """Thousands of records of one turn, or of as many turns, are a bounded amount of work."""
+    told = Told()
+    for number in range(3000):
+        at = timestamp(ZERO_US + number * 1000)
+        told.event(number, "bot", "turn.started", turn=number)
+        told.event(number, "bot", "turn.bot_text", turn=0, text="again")
+        told.event(number, "call", "turn.heard", turn=number, heard_ms=5, bot_began_at=at)
+    stay = Stay(entries(told))
+    assert len(stay.turns[0].words) < 100
+    assert all(found.heard_ms == 5 for found in stay.turns)

@@ -1,5 +1,6 @@
 """The turns of a call: when, how long, what their latency is made of, and what was said."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -14,6 +15,8 @@ _OF_TURNS: Final = {
 }
 """The events of a turn; of words with who said them."""
 
+_NEAR: Final = 3  # so many turns before a moment may be the one that was heard
+_TEXTS_MAX: Final = 40  # of one turn
 _CLOCKS_APART_US: Final = 500_000  # the caller's clock is not the bot's
 
 
@@ -56,7 +59,7 @@ class Turn:
         """What is unusual about it; empty for one that has ended as it should."""
         if self.interrupted or self.ended_us is None:
             return "interrupted" if self.interrupted else "open"
-        return "" if self.outcome == "completed" else self.outcome.replace("_", " ")
+        return "" if self.outcome == "completed" else one_line(self.outcome, 40).replace("_", " ")
 
     @property
     def parts(self) -> tuple[tuple[str, float], ...]:
@@ -83,7 +86,7 @@ def turns(events: Sequence[Entry]) -> tuple[Turn, ...]:
             turn = replace(turn, started_us=item.us)
         elif item.event == "turn.ended":
             turn = _ended(turn, item)
-        else:
+        elif len(turn.words) < _TEXTS_MAX:
             said = (_OF_TURNS[item.event], one_line(as_text(item.meta.get("text", "")), WORDS_MAX))
             turn = replace(turn, words=(*turn.words, said))
         found[item.epoch, name] = turn
@@ -135,16 +138,18 @@ def heard_ms(item: Entry) -> float | None:
 
 def _with_heard(found: list[Turn], events: Sequence[Entry]) -> tuple[Turn, ...]:
     """Add what the caller heard to the turns, by time: the caller counts them by itself."""
+    begins = sorted((turn.started_us, at) for at, turn in enumerate(found) if turn.started_us)
     for item in events:
         heard = heard_ms(item)
         began = microseconds(item.meta.get("bot_began_at")) if heard is not None else None
         if began is None:
             continue
-        for at, turn in enumerate(found):
-            begin, end = turn.started_us, turn.ended_us
-            if begin is None or turn.heard_ms is not None or began < begin - _CLOCKS_APART_US:
-                continue
-            if end is None or began <= end + _CLOCKS_APART_US:
+        behind = bisect_right(begins, (began, len(found)))
+        before = begins[max(0, behind - _NEAR) : behind]
+        for begin, at in (*reversed(before), *begins[behind : behind + 1]):
+            turn = found[at]
+            begun = begin <= began + _CLOCKS_APART_US and turn.heard_ms is None
+            if begun and (turn.ended_us is None or began <= turn.ended_us + _CLOCKS_APART_US):
                 found[at] = replace(turn, heard_ms=heard)
                 break
     return tuple(found)
