@@ -19,6 +19,8 @@ if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
 scripts/clients.sh >/dev/null
 TURNSERVER=$(scripts/coturn.sh)
 if [ -n "$TURNSERVER" ]; then export TURNSERVER; else unset TURNSERVER; fi
+PROMTOOL=$(scripts/promtool.sh)
+if [ -n "$PROMTOOL" ]; then export PROMTOOL; else unset PROMTOOL; fi
 CHART_TOOLS=$(scripts/chart_tools.sh)
 if [ -n "$CHART_TOOLS" ]; then export CHART_TOOLS; else unset CHART_TOOLS; fi
 unset PYTHONDONTWRITEBYTECODE
