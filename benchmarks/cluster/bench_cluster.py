@@ -1,8 +1,8 @@
 """What the plane does in a Kubernetes cluster: starts of pods, draining, and the reading of logs.
 
-    python benchmarks/cluster/bench_cluster.py [start] [drain] [logs]
+    python benchmarks/cluster/bench_cluster.py [start] [drain] [logs] [silence]
 
-Without names: all. The cluster is that of
+Without names: all but ``silence``, which makes ten calls with sound and takes minutes. The cluster is that of
 KUBE_TEST_CONFIG, or of KUBECONFIG if its server is on loopback; its nodes must see the files of this checkout, and its
 pods must have addresses of their own.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cluster import pod_drain, pod_logs, pod_starts
+from cluster import pod_drain, pod_logs, pod_silence, pod_starts
 
 from cluster_support import Cluster, close_cluster, open_cluster, usable_kubeconfig
 from cordboard.up.embedded import EmbeddedServer
@@ -37,7 +37,11 @@ async def logs(cluster: Cluster, _redis_url: str) -> None:
     await pod_logs.measure(cluster, pods=200, megabytes=1.0, rounds=3)
 
 
-MEASURES: dict[str, Measure] = {"start": start, "drain": drain, "logs": logs}
+async def silence(cluster: Cluster, redis_url: str) -> None:
+    await pod_silence.measure(redis_url, cluster.folder, calls=10)
+
+
+MEASURES: dict[str, Measure] = {"start": start, "drain": drain, "logs": logs, "silence": silence}
 
 
 def main() -> None:
@@ -45,7 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(MEASURES))
-    names = parser.parse_args().names or [*MEASURES]
+    names = parser.parse_args().names or [name for name in MEASURES if name != "silence"]
     if unknown := set(names) - MEASURES.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
     if usable_kubeconfig() is None:
