@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page
 
 from browser.browser_support import CONTROL, Room, chromium, chromium_path, open_room
+from tests_support import until
 from up_support import Up, processes_of, ready, write_parrot
 
 pytestmark = [
@@ -146,9 +147,11 @@ async def test_lines_are_searched_and_filtered(staffed: Up, past: str, browser: 
     everything = await visible_rows(page)
     await page.fill("#find", "join.accepted")
     assert len(await visible_rows(page)) == 1
-    await page.wait_for_function(
-        "document.getElementById('counted').textContent.startsWith('1 of')"
-    )
+
+    async def is_counted() -> bool:
+        return (await page.inner_text("#counted")).startswith("1 of")
+
+    await until(is_counted, 30)
     await page.fill("#find", "")
     await page.select_option("#service", "bot")
     assert 0 < len(await visible_rows(page)) < len(everything)
@@ -217,6 +220,35 @@ async def test_axe_finds_nothing_and_nothing_overflows(
         over = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert over <= 0, path
         await page.close()
+
+
+async def test_microphone_is_chosen_and_a_failed_attempt_keeps_its_id(
+    staffed: Up, microphone: Path
+) -> None:
+    """The list names the devices once they are allowed; the next attempt has the same session id."""
+    async with chromium(microphone) as running:
+        context = await running.new_context()
+        room = await open_room(context, f"{staffed.addresses['interface']}/rooms/choice", BOSS)
+        full = {"code": "queue_full", "detail": "Full."}
+        await room.page.route(
+            "**/api/sessions", lambda route: route.fulfill(status=429, json=full), times=1
+        )
+        failed = await room.join()
+        assert "All bots are busy." in await room.alert()
+        assert await room.page.get_attribute("#room", "data-next") == failed
+        assert "keeps this ID" in await room.text("session-note")
+        names = await room.page.eval_on_selector_all(
+            "#microphone option", "(all) => all.map((one) => one.textContent)"
+        )
+        assert names[0] == "Preferred by the browser"
+        assert len(names) > 1
+        await room.page.select_option("#microphone", index=1)
+        assert await room.join() == failed
+        await room.page.wait_for_selector("#timeline [data-stage=microphone]:not(.pending)")
+        assert await room.page.is_disabled("#microphone")
+        await room.leave()
+        assert await room.page.is_enabled("#microphone")
+        assert await room.page.get_attribute("#room", "data-next") != failed
 
 
 async def test_caller_gets_no_link_that_is_refused(staffed: Up, browser: Browser) -> None:
