@@ -23,14 +23,21 @@ EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 @pytest.fixture
 async def staffed(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest,
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> AsyncIterator[Site]:
-    """An interface whose operator is called `BOSS`, and which reads log files of a folder."""
+    """An interface whose operator is called `BOSS`, and which reads log files of a folder.
+
+    A parameter is its path prefix.
+    """
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
     monkeypatch.setenv(LOG_DIR, str(tmp_path))
     async with served(create_gateway(Settings(), store)) as gateway:
         settings = Settings(
+            root_path=getattr(request, "param", ""),
             gateway_url=gateway,
             interface_operators=(BOSS,),
             interface_logs="local",

@@ -142,6 +142,28 @@ async def test_texts_from_outside_are_escaped(staffed: Site) -> None:
     assert plain.tags.count("script") == 0
 
 
+@pytest.mark.parametrize("staffed", ["/voice"], indirect=True)
+async def test_each_link_has_the_path_prefix(staffed: Site) -> None:
+    """No page leads out of the prefix of the proxy, and neither does a redirect."""
+    boss = staffed.browser()
+    boss.url += "/voice"
+    headers = {"Origin": staffed.url}
+    status, _, _ = await boss.ask("POST", "/login", data={"name": BOSS}, headers=headers)
+    assert status == 303
+    body = {"sessionId": an_id("prefixed"), "room": "webrtc:x"}
+    await boss.ask("POST", "/api/sessions", json=body, headers=headers)
+    session = f"/sessions/{an_id('prefixed')}"
+    for path in ("/rooms", "/sessions", session, "/health"):
+        page = await opened(boss, path)
+        assert page.links
+        assert [link for link in page.links if not link.startswith("/voice/")] == [], path
+    for path in ("/rooms?name=y", f"/sessions?id={an_id('prefixed')}"):
+        _, _, answered = await boss.ask("GET", path)
+        assert answered["Location"].startswith("/voice/"), path
+    _, _, answered = await boss.ask("POST", f"{session}/leave", headers=headers)
+    assert answered["Location"] == f"/voice{session}"
+
+
 async def test_health_is_for_operators(staffed: Site) -> None:
     """A caller sees neither the page nor a link to it."""
     ada, boss = await two_people(staffed)

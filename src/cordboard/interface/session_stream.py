@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request
 
 from cordboard.context.carrier import HEADER_SESSION_ID
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import CordboardError, GatewayError, StoreUnavailableError
 from cordboard.contract.state import LIVE, TERMINAL
 from cordboard.emit import get_logger
 from cordboard.interface import plain_words, session_page
@@ -29,7 +29,7 @@ LATE_LINES_S: Final = 2.0
 _BEFORE: Final = timedelta(
     minutes=1
 )  # a page's clock may be off, and its lines come before the join
-_AGAIN_S: Final = 1.0
+_AGAIN_S: Final = 2.0
 _CHUNKS_MAX: Final = 64
 
 log = get_logger("interface")
@@ -142,18 +142,21 @@ class SessionFeed:
 
     async def _follow_state(self) -> None:
         """Tell each state of the session, until the final one."""
-        gateway = self._services.gateway
         while self._record["status"] in LIVE:
-            with suppress(CordboardError):
+            # Without the gateway, or without Redis, the page keeps what it shows, and goes on later.
+            with suppress(GatewayError, StoreUnavailableError):
                 async for state in self._states():
-                    self._record = await gateway.record(self._session_id)
-                    await self._put_facts()
+                    await self._read_record()
                     if state in TERMINAL:
                         return
-            # The gateway has stopped, or the record has gone.
+                await asyncio.sleep(_AGAIN_S)
+                await self._read_record()
+                continue
             await asyncio.sleep(_AGAIN_S)
-            self._record = await gateway.record(self._session_id)
-            await self._put_facts()
+
+    async def _read_record(self) -> None:
+        self._record = await self._services.gateway.record(self._session_id)
+        await self._put_facts()
 
     async def _states(self) -> AsyncIterator[str]:
         rest = b""
