@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tests_support import until
@@ -30,6 +33,22 @@ http {{
       proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Prefix {prefix};
     }}
     location / {{ return 404; }}
+  }}
+}}
+"""
+CADDY: Final = os.environ.get("CADDY") or shutil.which("caddy")
+_CADDYFILE: Final = """
+{{
+  admin off
+  auto_https off
+}}
+https://127.0.0.1:{port} {{
+  tls {cert} {key}
+  {handle} {prefix}/* {{
+    reverse_proxy {target}
+  }}
+  log {{
+    output file {log}
   }}
 }}
 """
@@ -72,6 +91,50 @@ async def prefix_proxy(
     finally:
         process.terminate()
         await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def caddy_proxy(
+    folder: Path, port: int, target: str, prefix: str, files: Authority, *, strips: bool
+) -> AsyncIterator[Proxy]:
+    """Serve ``target`` below ``prefix`` with Caddy as it is: it adds X-Forwarded-* and passes on the host."""
+    if CADDY is None:
+        pytest.skip("no Caddy: set CADDY, or install it (apt-get install caddy)")
+    log = folder / "caddy.log"
+    (folder / "Caddyfile").write_text(
+        _CADDYFILE.format(
+            port=port,
+            prefix=prefix,
+            target=target.removeprefix("http://"),
+            cert=files.cert,
+            key=files.key,
+            handle="handle_path" if strips else "handle",
+            log=log,
+        )
+    )
+    # It keeps its certificates and its state below these.
+    homes = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    words = (CADDY, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile")
+    process = await asyncio.create_subprocess_exec(
+        *words, env=os.environ | homes, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await until(lambda: is_open(port))
+        yield Proxy(f"https://127.0.0.1:{port}", lambda: _logged_paths(log))
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _logged_paths(log: Path) -> list[str]:
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [json.loads(line)["request"]["uri"] for line in lines]
+
+
+def is_open(port: int) -> bool:
+    """Return whether something listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.asynccontextmanager

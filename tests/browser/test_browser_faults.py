@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Route
 
 from browser.browser_support import CONTROL, Room, chromium, enter, open_room
-from proxy_support import prefix_proxy
+from proxy_support import caddy_proxy, prefix_proxy
 from tests_support import until
 from tls_support import authority
 from up_support import Up, environment
@@ -232,27 +232,38 @@ async def prefixed_interface(up: Up, public: str) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    "strips",
+    ("serve_prefix", "strips"),
     [
-        pytest.param(True, id="removed"),
+        pytest.param(prefix_proxy, True, id="removed"),
+        pytest.param(caddy_proxy, False, id="kept-by-caddy"),
         # The interface's own tests have both kinds of proxies.
-        pytest.param(False, id="kept", marks=pytest.mark.faults_full),
+        pytest.param(caddy_proxy, True, id="removed-by-caddy", marks=pytest.mark.faults_full),
+        pytest.param(prefix_proxy, False, id="kept", marks=pytest.mark.faults_full),
     ],
 )
 async def test_call_below_a_prefix_never_leaves_it(
-    up: Up, microphone: Path, tmp_path: Path, unused_tcp_port: int, *, strips: bool
+    up: Up,
+    microphone: Path,
+    tmp_path: Path,
+    unused_tcp_port: int,
+    *,
+    serve_prefix: Any,
+    strips: bool,
 ) -> None:
     """Sign-in, page, call, events and sign-out, whether the proxy removes the prefix or keeps it."""
     public, files = f"https://127.0.0.1:{unused_tcp_port}", authority(tmp_path / "ca")
     async with (
         prefixed_interface(up, public) as target,
-        prefix_proxy(tmp_path, unused_tcp_port, target, "/voice", files, strips=strips) as proxy,
+        serve_prefix(tmp_path, unused_tcp_port, target, "/voice", files, strips=strips) as proxy,
         chromium(microphone) as browser,
     ):
         context = await browser.new_context(ignore_https_errors=True)
         room = await open_room(context, f"{proxy.url}/voice/", "Ada")
         assert room.page.url == f"{public}/voice/rooms/demo"
-        assert [cookie["name"] for cookie in await context.cookies()] == ["__Host-cordboard_login"]
+        (cookie,) = await context.cookies()
+        assert cookie["name"] == "__Host-cordboard_login"
+        assert (cookie["secure"], cookie["httpOnly"], cookie["path"]) == (True, True, "/")
+        assert await room.page.evaluate("isSecureContext")  # or there is no microphone
         session_id = await room.join()
         await room.page.wait_for_selector("#room[data-state=connected]")
         await room.first_audio()
