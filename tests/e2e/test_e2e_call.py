@@ -69,12 +69,14 @@ async def test_terminal_call_is_logged_by_all_services_under_one_id(up: Up, tmp_
     assert wav.stat().st_size > 48_000
     lines = await lines_of(up, "e2e:call-1")
     assert {line["sessionId"] for line in lines} == {"e2e:call-1"}
-    assert {line["service"] for line in lines} == {"gateway", "operator", "runner", "bot"}
+    assert {line["service"] for line in lines} == {"call", "gateway", "operator", "runner", "bot"}
     assert {line["userName"] for line in lines} == {"Ada Łovelace"}
     stamps = [line["timestamp"] for line in lines]
     assert stamps == sorted(stamps)
     assert contiguous(lines)
-    assert [line for line in lines if line["level"] in {"warn", "error"}] == []
+    # A busy machine delays its own packets.
+    bad = [line for line in lines if line["level"] in {"warn", "error"}]
+    assert [line for line in bad if line.get("event") != "media.warning"] == []
     events = [line["event"] for line in lines if "event" in line]
     # The operator may have the join before the gateway has said that it is accepted.
     wanted = [
@@ -82,7 +84,16 @@ async def test_terminal_call_is_logged_by_all_services_under_one_id(up: Up, tmp_
         "bot.connected", "bot.first_audio", "turn.ended", "bot.finished", "session.ended",
     ]  # fmt: skip
     assert sorted(wanted, key=events.index) == wanted
-    assert "join.accepted" in events
+    assert {"join.accepted", "pipeline.started", "speech.started", "speech.ended"} <= {*events}
+    (heard,) = [line["meta"] for line in lines if line.get("event") == "turn.heard"]
+    assert heard["heard_ms"] > 0
+    measured = [line["meta"] for line in lines if line.get("event") == "media.stats"]
+    assert {one["end"] for one in measured} == {"bot", "call"}
+    for end in ("bot", "call"):
+        mine = [one for one in measured if one["end"] == end]
+        assert any(one["state"] == "connected" for one in mine)
+        assert sum(one.get("packets_received", 0) for one in mine) > 0
+        assert any("level_in" in one for one in mine)
     greeting = next(line for line in lines if line.get("event") == "turn.ended")
     assert greeting["meta"]["interrupted"] is False  # the greeting had been heard out
 

@@ -108,6 +108,7 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
 
     Attributes:
         spoken_at: When the last frame of the speech was sent, by the monotonic clock; None before.
+        level: The highest amplitude of the last frame, 0 to 32768.
     """
 
     kind = "audio"
@@ -115,6 +116,7 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
     def __init__(self) -> None:
         super().__init__()
         self.spoken_at: float | None = None
+        self.level = 0
         self._speech = memoryview(b"")
         self._sent = 0
         self._began = 0.0
@@ -150,11 +152,13 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
 
     def _next(self) -> bytes:
         if not self._speech:
+            self.level = 0
             return _SILENCE
         # The last part may be shorter than a frame; zeros fill it.
         part, self._speech = self._speech[: 2 * FRAME], self._speech[2 * FRAME :]
         if not self._speech:
             self.spoken_at = time.monotonic()
+        self.level = peak_amplitude(part.tobytes())
         return part.tobytes().ljust(2 * FRAME, b"\0")
 
 
@@ -186,10 +190,12 @@ class SoundDetector:
 
     Attributes:
         onsets: The times at which sound began after a pause, by the monotonic clock.
+        level: The highest amplitude of the last frame, 0 to 32768.
     """
 
     def __init__(self, recording: TimedRecording | None = None) -> None:
         self.onsets: list[float] = []
+        self.level = 0
         self._last_loud = float("-inf")
         self._recording = recording
 
@@ -203,7 +209,8 @@ class SoundDetector:
 
     def add_samples(self, samples: bytes, now: float) -> None:
         """Process ``samples`` that arrived at ``now``, a monotonic time in seconds."""
-        if peak_amplitude(samples) < SOUND_PEAK_MIN:
+        self.level = peak_amplitude(samples)
+        if self.level < SOUND_PEAK_MIN:
             return
         # Sound after a pause is a new utterance; after less, it is the same one.
         if now - self._last_loud >= PAUSE_S:

@@ -45,6 +45,11 @@ class BotConnection:
         self._peer = peer
         self._epoch = session.epoch
 
+    @property
+    def peer(self) -> Peer:
+        """The present connection."""
+        return self._peer
+
     def is_heard(self, now: float) -> bool:
         """Return whether packets arrive at ``now``, a monotonic time, and the call is not interrupted."""
         arrives = now - self._peer.last_packet_at < NO_PACKETS_S

@@ -10,6 +10,7 @@ from cordboard.call.audio import Microphone, SoundDetector, read_speech
 from cordboard.call.connection import BotConnection
 from cordboard.call.gateway import CallGateway
 from cordboard.call.interruption import Interruption, Interruptions
+from cordboard.call.measuring import log_heard, watch_media
 from cordboard.call.options import CallOptions, CallResult, target_of
 from cordboard.call.peer import Peer
 from cordboard.call.peers import Offered, Peers
@@ -207,14 +208,21 @@ class _Call:
             self._timeouts,
         )
         keeping = asyncio.create_task(connection.keep())
+        tasks = [keeping]
+        if self._options.measures:
+            watching = watch_media(connection, self._microphone, self._bot_sound)
+            tasks.append(asyncio.create_task(watching))
         try:
             await _ends_first(self._stay(self._talk, speech, connected_at), keeping)
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _stay(self, talk: Talk, speech: bytes, connected_at: float) -> None:
         await talk.run(speech)
+        if self._options.measures:
+            log_heard(self._timeline)
         if self._options.seconds is None:
             await talk.wait_for_silence()
         else:

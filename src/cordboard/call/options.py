@@ -59,6 +59,7 @@ class CallOptions:
         record: The WAV file that records the bot, from the connection to the end of the call. It keeps time.
         seconds: How long to stay in the call; None leaves when the bot has finished speaking.
         timeouts: The bounds of each stage.
+        measures: Whether the log gets the figures of the media, and the latency that was heard.
     """
 
     room: str
@@ -72,6 +73,7 @@ class CallOptions:
     record: Path | None = None
     seconds: float | None = None
     timeouts: CallTimeouts = CallTimeouts()
+    measures: bool = False
 
 
 @dataclass(frozen=True, slots=True)

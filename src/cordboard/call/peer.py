@@ -77,6 +77,11 @@ class Peer:
         self._pc.on("connectionstatechange", self._changed.set)
 
     @property
+    def connection(self) -> Any:
+        """The connection of aiortc."""
+        return self._pc
+
+    @property
     def is_broken(self) -> bool:
         """Whether the connection has ended or failed, on either side."""
         return self._pc.connectionState in {"failed", "closed"}

@@ -97,13 +97,17 @@ def run(args: argparse.Namespace) -> int:
     as_json = args.output == "json"
     heading = f"session {target.session_id} in {target.room}"
     progress = _JsonPrinter() if as_json else _StagePrinter(heading)
-    _open_log(gateway.url)
+    options = replace(options, measures=_open_log(gateway.url))
     result = _place(call, options, progress)
     return _finish(result, options, as_json=as_json)
 
 
-def _open_log(gateway_url: str) -> None:
-    """Write the lines of this process beside those of the `cordboard up` that is called; else to stderr."""
+def _open_log(gateway_url: str) -> bool:
+    """Write the lines of this process beside those of the `cordboard up` that is called; else to stderr.
+
+    Returns:
+        Whether they are beside those. Figures every 5 s are not for people at a terminal.
+    """
     from cordboard.emit import configure
     from cordboard.settings.running import running_up
 
@@ -113,6 +117,7 @@ def _open_log(gateway_url: str) -> None:
         with suppress(OSError):
             fd = os.open(Path(up.addresses["logs"], "call.jsonl"), _LOG_FLAGS, 0o600)
     configure(service="call", fd=fd, bridges=False, session_from_environment=False)
+    return fd != _STDERR
 
 
 def _place(

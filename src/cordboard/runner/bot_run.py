@@ -14,6 +14,7 @@ from cordboard.contract.ids import room_kind
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
 from cordboard.ice_client import UsableServers, bound_gathering, usable_servers
+from cordboard.media_watch import MediaWatch
 from cordboard.runner import bot_stream, context_keeper, pipes
 from cordboard.runner.bot_app import BotApp
 from cordboard.runner.bot_arguments import BotConnection, runner_arguments
@@ -21,12 +22,14 @@ from cordboard.runner.bot_file import Bot
 from cordboard.runner.bot_files import BotFiles, make_file_storage
 from cordboard.runner.bot_server import BotServer
 from cordboard.runner.bot_stream import BotStream
+from cordboard.runner.call_log import CallLog
 from cordboard.runner.call_streams import CallStreams
 from cordboard.runner.context_keeper import ContextKeeper
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.process_exit import exit_now, exit_with_handlers
 from cordboard.runner.signalling import BotSignalling, OfferingPeer
+from cordboard.runner.sound_levels import LEVELS
 from cordboard.runner.user_absence import wait_until_absent
 
 # The length of an exception's text in the session record; the log line has the whole of it.
@@ -185,6 +188,7 @@ class BotRun:
                 if self._kind == "webrtc":
                     peer = await asyncio.shield(people.peer)
                     connection = peer.connection
+                    self._spawn(_watch_media(connection))
                     self._watch_absence(
                         lambda: bool(connection.pc.connectionState == "connected"), writer
                     )
@@ -271,6 +275,16 @@ async def _usable_servers(ice_config: dict[str, Any]) -> UsableServers:
     for fault in servers.faults:
         log.warning("A server of ice_servers cannot be used", fault=fault.message, hint=fault.hint)
     return servers
+
+
+async def _watch_media(connection: Any) -> None:
+    """Write the figures of the media of a peer connection. A failure costs them alone."""
+    # The connection is replaced when the page reconnects.
+    watch = MediaWatch(lambda: connection.pc, "bot", CallLog("off").write, LEVELS.take)
+    try:
+        await watch.run()
+    except Exception as error:
+        log.warning("The media of the call is no longer measured", error=error)
 
 
 async def _answer(

@@ -19,6 +19,7 @@ from pipecat.frames.frames import (
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
 from cordboard.emit import get_logger
+from cordboard.runner.sound_levels import LEVELS
 
 _MEDIA: Final = (InputAudioRawFrame, OutputAudioRawFrame, BotSpeakingFrame, UserSpeakingFrame)
 
@@ -102,6 +103,8 @@ class FrameDispatch(BaseObserver):  # type: ignore[misc]  # Pipecat has no type 
         if is_media is None:
             is_media = self._is_media[kind] = issubclass(kind, _MEDIA)
         if is_media:
+            if LEVELS.wanted:
+                _measure(data.frame)
             # A latency ends with the first speech; what follows until another frame tells nothing.
             if self._has_passed_speech or not issubclass(kind, TTSAudioRawFrame):
                 return
@@ -140,3 +143,10 @@ class FrameDispatch(BaseObserver):  # type: ignore[misc]  # Pipecat has no type 
             observer=name.partition(":")[2],
             error=error,
         )
+
+
+def _measure(frame: Any) -> None:
+    """Measure the sound of a frame, if that of its direction is wanted."""
+    direction = "level_in" if isinstance(frame, InputAudioRawFrame) else "level_out"
+    if direction in LEVELS.wanted and hasattr(frame, "audio"):
+        LEVELS.measure(direction, frame.audio)
