@@ -62,7 +62,7 @@ JOIN = {
     "tenantId": "t-1",
     "token": "secret",
 }
-HOLDER = Holder("r-1", "http://127.0.0.1:9", "warm", 42, "job-1")
+HOLDER = Holder("r-1", "http://127.0.0.1:9", "warm", 42, "job-1", {"bot": "3f9a1c0d2e4b"})
 
 
 async def live(store: RedisStore, session_id: str, epoch: int) -> None:

@@ -275,6 +275,19 @@ class TestAssign:
         )
         assert (await store.placement.assign("call-7", 1, job_name="job-1")).outcome == "gone"
 
+    async def test_build_of_the_last_holder_is_kept(self, store: RedisStore) -> None:
+        """The record has what runs; sessions are found by how a part of it begins."""
+        await accept(store)
+        await store.placement.assign("call-7", 1, job_name="job-1")
+        build = {"bot": "3f9a1c0d2e4b", "pipecat": "1.14.0"}
+        holder = Holder("c", "http://127.0.0.1:3", "cold", 1, "job-1", build)
+        await store.confirm_running("call-7", 1, holder)
+        await store.renew([Renewal("call-7", 1, holder)])
+        assert (await store.session("call-7")).build == build
+        for start, expected in (("3f9a", ["call-7"]), ("1.14.0", ["call-7"]), ("9a1c", [])):
+            found, _ = await store.sessions(SessionFilter(build=start))
+            assert [record.session_id for record in found] == expected
+
     async def test_silent_runner_is_not_chosen(self, store: RedisStore) -> None:
         """A runner without a recent heartbeat is not chosen."""
         await store.register(RUNNER)

@@ -148,6 +148,7 @@ def _services(
     import time
 
     from cordboard.environment import job_identity, pod_identity, runner_identity
+    from cordboard.runner.build import runner_build
     from cordboard.runner.context_cipher import ContextCipher
     from cordboard.runner.registry import Registry
     from cordboard.runner.runner_host import RunnerHost
@@ -165,6 +166,7 @@ def _services(
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
         pod=pod_identity(),
+        build=runner_build(settings.build_image),
         no_restart=frozenset(
             bot for bot, policy in settings.bot_policies.items() if policy.restart == "never"
         ),

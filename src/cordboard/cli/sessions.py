@@ -21,6 +21,7 @@ examples:
   cordboard sessions call-7                 one session and its stages
   cordboard sessions --state running        live calls
   cordboard sessions --room webrtc:demo -o json
+  cordboard sessions --build 3f9a1c         those that ran with this bot file
   cordboard sessions --user Ada --around 15:00 -t 30m
   cordboard sessions --local -t 1h          the last hour's sessions, from the log files
   cordboard sessions --local call-7         one session's events, from the log files
@@ -40,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--room", metavar="ROOM", help="only sessions of this room")
     parser.add_argument("--user", metavar="USER", help="only sessions of this user (id or name)")
+    parser.add_argument(
+        "--build",
+        metavar="BUILD",
+        help="only sessions with this build: the hash of the bot file or of its package, the version "
+        "of Pipecat or Cordboard, or the image; its first characters are enough",
+    )
     parser.add_argument(
         "--limit",
         type=int,
@@ -73,10 +80,16 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the sessions that match ``args``; return the exit status."""
     from cordboard.cli import _gateway_client, _output
+    from cordboard.contract.errors import UsageError
 
     _options.check_positive("--limit", args.limit)
     args.room = canonical_room(args.room) if args.room else None
     if args.env or args.dir:
+        if args.build:
+            raise UsageError(
+                "--build needs a gateway.",
+                hint="Search log files with: cordboard logs --where 'event = bot.started'",
+            )
         from cordboard.cli import _local_sessions
 
         return _local_sessions.run(args)
@@ -103,7 +116,7 @@ def _newest(
     The gateway filters by user id only. Sessions are filtered here by user name and by time.
     """
     since, until = _window(args)
-    query = {"state": args.state, "room_url": args.room}
+    query = {"state": args.state, "room_url": args.room, "build": args.build}
     sessions: list[dict[str, Any]] = []
     # Without a window, try the gateway's own filter first: it needs one request.
     if since is None and until is None:
@@ -189,7 +202,7 @@ def _table(sessions: list[dict[str, Any]]) -> str:
 def _details(session: dict[str, Any]) -> str:
     from cordboard.cli import _output
 
-    apart = {"stages", "takeOvers"}
+    apart = {"stages", "takeOvers", "build"}
     fields = [(name, str(value)) for name, value in session.items() if name not in apart]
     begin = _output.parse_time(session["createdAt"])
     stages = [
@@ -198,6 +211,8 @@ def _details(session: dict[str, Any]) -> str:
     ]
     taken = [_take_over(item) for item in session.get("takeOvers", ())]
     heads = [("take-overs", "")] if taken else []
+    build = [(f"  {name}", value) for name, value in session.get("build", {}).items()]
+    fields += [("build", ""), *build] if build else []
     table = _output.format_table([*fields, ("stages", ""), *stages, *heads, *taken])
     return f"{table}\n\nIts lines: cordboard logs --local --session {session['sessionId']}"
 

@@ -146,6 +146,9 @@ class SessionsQuery(BaseModel):
     room_url: str | None = None
     user_id: str | None = Field(None, alias="userId")
     user: str | None = Field(None, description="The id or the name of the user.")
+    build: str | None = Field(
+        None, min_length=1, description="How a hash, a version or the image of the build begins."
+    )
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     limit: int = Field(50, ge=1, le=500)
@@ -160,6 +163,7 @@ class SessionsQuery(BaseModel):
             room=canonical_room(self.room_url) if self.room_url else None,
             user_id=self.user_id,
             user=self.user,
+            build=self.build,
             since_ms=_milliseconds(self.since),
             until_ms=_milliseconds(self.until),
         )
@@ -202,6 +206,7 @@ def session_response(record: SessionRecord, cell: str | None = None) -> dict[str
         "epoch": record.epoch,
         "attempt": record.attempt,
         "recovery": record.recovery,
+        "build": dict(record.build) or None,
         "takeOvers": [_take_over(item) for item in record.take_overs] or None,
         "bot": record.bot,
         "userId": record.user_id,

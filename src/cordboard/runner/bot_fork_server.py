@@ -20,6 +20,7 @@ class BotForkServer:
         address: The path by which this process reaches the server's socket; empty before the first start.
         imports_in_child: Whether each bot process imports the bot file itself.
         has_readyz: Whether the bot file defines ``readyz()``.
+        build: Hashes of the file and its package, and the version of Pipecat.
     """
 
     name: str
@@ -27,6 +28,7 @@ class BotForkServer:
     address: str = ""
     imports_in_child: bool = False
     has_readyz: bool = False
+    build: dict[str, str] = field(default_factory=dict)
     _descriptor: int = -1
 
     def listen(self, directory: str, number: int) -> socket.socket:

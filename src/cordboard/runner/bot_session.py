@@ -27,6 +27,7 @@ from cordboard.runner.process_count import wait_for_too_many
 from cordboard.runner.runner_host import RunnerHost
 from cordboard.runner.session_context import SessionContext
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
+from cordboard.runner.session_figures import SessionFigures
 from cordboard.store import HandOverCause, Holder
 
 # How long a bot may take to handle its cancellation, for example to leave its room.
@@ -61,6 +62,8 @@ class BotSession:
         detail: The reason as text.
         hand_over: Why the session goes on elsewhere; None if it ends with this process.
         started_at: The ``time.monotonic`` time at which the session began here.
+        figures: What the session amounts to so far, in this process.
+        build: What runs in it, once it has been forked.
         gone: Set once the process and everything that it started have ended.
         finished: Set once the end has been written as well.
     """
@@ -72,6 +75,8 @@ class BotSession:
     detail: str | None = None
     hand_over: HandOverCause | None = None
     started_at: float = field(default_factory=time.monotonic)
+    figures: SessionFigures = field(default_factory=SessionFigures)
+    build: dict[str, str] = field(default_factory=dict)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     context: Context = field(init=False)
@@ -101,7 +106,7 @@ class BotSession:
     def holder(self) -> Holder:
         """This runner and process, as the holder of the room."""
         host = self.host
-        return Holder(host.runner_id, host.url, host.type, self.pid, host.job_name)
+        return Holder(host.runner_id, host.url, host.type, self.pid, host.job_name, self.build)
 
     @property
     def loop_lag_ms(self) -> float:
@@ -172,7 +177,13 @@ class BotSession:
         self.record_renewal(requested_at)
         self.status = "running"
         metrics.stages.labels("starting").observe(time.monotonic() - self.started_at)
-        log.info("Bot started", event="bot.started", pid=self.pid, attempt=self.launch.attempt)
+        log.info(
+            "Bot started",
+            event="bot.started",
+            pid=self.pid,
+            attempt=self.launch.attempt,
+            build=self.build,
+        )
         await channel.send_go(said)
         faults.point("runner.go")
         self._spawn(self._is_loaded_in_time(channel))
@@ -253,13 +264,14 @@ class BotSession:
         process = await self.host.fork_server.fork(start, self._lease_page.descriptor)
         channel = ControlChannel(process.reader, process.writer, self.said.offer)
         self._process, self._channel = process, channel
+        self.build = {**process.build, **self.host.build}
         log.info(
             "Bot forked",
             event="bot.forked",
             pid=process.pid,
             ms=round((time.monotonic() - began_at) * 1000, 1),
         )
-        capture = OutputCapture(process, self.context, start.boot)
+        capture = OutputCapture(process, self.context, start.boot, self.figures)
         listening = self._spawn(channel.listen())
         self._spawn(self._finish(process, channel, capture, listening))
         self._spawn(self._kill_after_reported_end(channel))
@@ -340,7 +352,10 @@ class BotSession:
     def _end_writer(self) -> EndWriter:
         host, launch = self.host, self.launch
         end = SessionEnd(self.reason or "", self.detail, self.hand_over)
-        return EndWriter(host.store, launch, end, self.started_at, host.runner_id, self.said)
+        figures = self.figures.summary() | {"build": self.build}
+        return EndWriter(
+            host.store, launch, end, self.started_at, host.runner_id, self.said, figures
+        )
 
     def _record_end(self, end: SessionEnd) -> None:
         self.reason, self.hand_over = end.reason, end.hand_over

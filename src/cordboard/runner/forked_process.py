@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
 
@@ -21,6 +21,7 @@ class ForkedProcess:
         records: The read end of the pipe for log records.
         imports_bot: Whether the process imports its bot file itself, because others must not share it.
         load_timeout_s: How long the process may take until it has its bot, in seconds.
+        build: Hashes of its bot file and package, and the version of Pipecat.
     """
 
     process: BaseProcess
@@ -33,3 +34,4 @@ class ForkedProcess:
     records: int
     imports_bot: bool
     load_timeout_s: float
+    build: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from cordboard.environment import set_preload_environment
 from cordboard.processes import adopt_orphans
 from cordboard.runner import bot_process
 from cordboard.runner.bot_file import LOAD_TIMEOUT_S
+from cordboard.runner.bot_fork_server import BotForkServer
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.forkserver_process import ForkServerProcess
 from cordboard.runner.pipes import LINE_MAX_BYTES, BotPipes, BotStart
@@ -144,7 +145,7 @@ class ForkServer:
         page = Connection(os.dup(lease_page))
         bot_pipes = BotPipes(stdout, stderr, records, page, receiver)
         try:
-            process, imports_bot = await asyncio.to_thread(self._fork, start, bot_socket, bot_pipes)
+            process, server = await asyncio.to_thread(self._fork, start, bot_socket, bot_pipes)
         except BaseException:
             own_socket.close()
             sender.close()
@@ -159,6 +160,7 @@ class ForkServer:
         sender.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=own_socket, limit=LINE_MAX_BYTES)
         stdout_end, stderr_end, records_end = (read for read, _ in outputs)
+        imports_bot = server.imports_in_child
         timeout_s = self._import_timeout_s if imports_bot else self._forked_timeout_s
         return ForkedProcess(
             process,
@@ -171,6 +173,7 @@ class ForkServer:
             records_end,
             imports_bot=imports_bot,
             load_timeout_s=timeout_s,
+            build=server.build,
         )
 
     async def wait(self, forked: ForkedProcess) -> int | None:
@@ -231,13 +234,13 @@ class ForkServer:
 
     def _fork(
         self, start: BotStart, control: socket.socket, bot_pipes: BotPipes
-    ) -> tuple[BaseProcess, bool]:
-        """Fork a bot process; return it, and whether it imports its bot file itself."""
+    ) -> tuple[BaseProcess, BotForkServer]:
+        """Fork a bot process; return it, and the fork server of its bot."""
         bot = start.launch.bot
         with self._table.lock:
             server = self._current
             process = server.fork(bot, bot_process.main, (start, control, bot_pipes))
-            return process, server.imports_in_child(bot)
+            return process, server.server_of(bot)
 
     async def _end_unused(self) -> None:
         """End the replaced fork servers that have no bots any more."""

@@ -98,9 +98,9 @@ class ForkServerProcess:
         """Whether the bot files are loaded and the process runs."""
         return bool(self.processes.server_pids) and not self.processes.has_ended
 
-    def imports_in_child(self, bot: str) -> bool:
-        """Return whether each process of `bot` imports the bot file itself, which may take long."""
-        return self._servers[bot].imports_in_child
+    def server_of(self, bot: str) -> BotForkServer:
+        """Return the fork server of `bot`."""
+        return self._servers[bot]
 
     def fork(self, bot: str, target: Callable[..., Any], args: tuple[Any, ...]) -> BaseProcess:
         """Fork a bot process.
@@ -149,7 +149,7 @@ class ForkServerProcess:
             return None
         finally:
             other_end.close()
-        if self.imports_in_child(bot):
+        if self._servers[bot].imports_in_child:
             timeout_s += self._import_timeout_s
         try:
             if not own_end.poll(timeout_s):
@@ -209,6 +209,7 @@ class ForkServerProcess:
         """Take over what the fork server `server` reports; raise the failure of its bot file."""
         server.imports_in_child = bool(report.opened)
         server.has_readyz = report.has_readyz
+        server.build = report.build
         if report.policy:
             log.warning(
                 "A bot file installs an event loop policy; bot() runs in asyncio's own event loop anyway",

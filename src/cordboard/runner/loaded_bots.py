@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError
 from cordboard.runner.bot_file import Bot, load_bot
+from cordboard.runner.build import bot_build
 from cordboard.runner.pipes import PreloadReport
 from cordboard.runner.readiness import readyz_of_bot, send_readiness
 
@@ -34,6 +35,7 @@ class ServedBot:
         import_s: How long the import took, in seconds.
         has_readyz: Whether the file defines ``readyz()``.
         importer_pid: The parent of the fork server.
+        build: Hashes of the file and its package, and the version of Pipecat, as they were imported.
     """
 
     name: str
@@ -46,9 +48,11 @@ class ServedBot:
     import_s: float = 0.0
     has_readyz: bool = False
     importer_pid: int = 0
+    build: dict[str, str] = field(default_factory=dict)
 
     def load(self) -> None:
         """Import the file; record its ``bot`` or the failure."""
+        self.build = bot_build(self.file)
         try:
             self.bot = load_bot(self.file, self.arguments)
             self.has_readyz = readyz_of_bot() is not None
@@ -90,6 +94,7 @@ def send_report(connection: Connection) -> None:
         served.has_readyz,
         os.getppid(),
         served.importer_pid,
+        served.build or bot_build(served.file),
     )
     _send(connection, report)
 

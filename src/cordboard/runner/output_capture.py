@@ -11,6 +11,7 @@ from cordboard.context import Context
 from cordboard.emit import forward_line, raw
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.record_filter import filter_bot_record
+from cordboard.runner.session_figures import SessionFigures
 
 # The capacity of a pipe on Linux, so that one read empties it.
 CHUNK_BYTES: Final = 64 * 1024
@@ -39,17 +40,22 @@ class RecordSink(LineSink):
     Attributes:
         context: The bot's session.
         boot: The boot of the bot's process.
+        figures: Takes note of the records.
     """
 
     context: Context
     boot: str
+    figures: SessionFigures
 
     def write(self, line: bytes) -> None:
         """Forward the record in `line`, with the fields that are trusted."""
         forward_line(line, context=self.context, service="bot", accept=self._filter)
 
     def _filter(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        return filter_bot_record(record, self.context, self.boot)
+        filtered = filter_bot_record(record, self.context, self.boot)
+        if filtered is not None:
+            self.figures.note(filtered)
+        return filtered
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,14 @@ class OutputCapture:
         process: The bot process.
         context: Its session.
         boot: Its boot.
+        figures: Takes note of its records.
     """
 
-    def __init__(self, process: ForkedProcess, context: Context, boot: str) -> None:
+    def __init__(
+        self, process: ForkedProcess, context: Context, boot: str, figures: SessionFigures
+    ) -> None:
         sinks: tuple[tuple[int, LineSink], ...] = (
-            (process.records, RecordSink(context, boot)),
+            (process.records, RecordSink(context, boot, figures)),
             (process.stdout, RawSink(context, "stdout")),
             (process.stderr, RawSink(context, "stderr")),
         )

@@ -117,6 +117,7 @@ class PreloadReport:
         has_readyz: Whether the file defines ``readyz()``; also if each process imports it.
         server_pid: The process that forks the bot processes.
         importer_pid: Its parent.
+        build: Hashes of the file and its package, and the version of Pipecat.
     """
 
     failure: tuple[str, str] | None
@@ -126,6 +127,7 @@ class PreloadReport:
     has_readyz: bool
     server_pid: int
     importer_pid: int
+    build: dict[str, str] = field(default_factory=dict)
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -1,6 +1,6 @@
 """The properties of a runner that all of its sessions share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ class RunnerHost:
         type: Whether this runner waits for sessions (``warm``) or was started for one (``cold``).
         job_name: The Kubernetes Job or process of a cold runner.
         pod: The Kubernetes pod of this runner, as NAMESPACE/NAME; empty elsewhere.
+        build: What this runner knows of the build of its sessions.
         bot_options: The settings that concern the bots.
         no_restart: The bots whose sessions fail when their process is killed, instead of going on.
         keep_context: The bots of which what was said is kept.
@@ -39,6 +40,7 @@ class RunnerHost:
     type: Literal["warm", "cold"] = "warm"
     job_name: str | None = None
     pod: str = ""
+    build: Mapping[str, str] = field(default_factory=dict)
     bot_options: BotOptions = field(default_factory=BotOptions)
     no_restart: frozenset[str] = frozenset()
     keep_context: frozenset[str] = frozenset()

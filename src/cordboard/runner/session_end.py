@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from cordboard import faults
 from cordboard.context import bound_context
@@ -119,6 +120,7 @@ class EndWriter:
         began_at: The ``time.monotonic`` time at which the session began here.
         runner_id: This runner.
         context: What was said, which the next process gets.
+        figures: What the session amounts to, for the log.
         retry_s: Seconds between two attempts.
     """
 
@@ -128,6 +130,7 @@ class EndWriter:
     began_at: float
     runner_id: str
     context: SessionContext
+    figures: Mapping[str, Any] = field(default_factory=dict)
     retry_s: float = RETRY_S
 
     async def run(self) -> None:
@@ -206,4 +209,6 @@ class EndWriter:
             reason=reason,
             detail=self.end.detail,
             seconds=round(duration_s, 1),
+            recoveries=self.launch.attempt - 1,
+            **self.figures,
         )

@@ -52,6 +52,7 @@ class Holder:
         type: The type of the runner.
         pid: The bot process on the machine of the runner.
         job_name: The cold start of the runner, if it is cold.
+        build: What runs in the process: hashes and versions.
     """
 
     runner_id: str
@@ -59,6 +60,7 @@ class Holder:
     type: RunnerType
     pid: int
     job_name: str | None = None
+    build: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +280,7 @@ class SessionRecord:
     """The session record in Redis; docs/contract/redis.md describes each field.
 
     Times are milliseconds since the Unix epoch, by the clock of Redis. ``stages`` holds the time of each
-    stage that the session has passed. ``stop`` is the reason with which a running session is to end,
+    stage that the session has passed. ``build`` is what runs in it. ``stop`` is the reason with which a running session is to end,
     ``recovery`` the cause of the last recovery, ``take_overs`` the last ones of them.
     """
 
@@ -305,6 +307,7 @@ class SessionRecord:
     detail: str | None = None
     recovery: str | None = None
     take_overs: tuple[TakeOver, ...] = ()
+    build: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def live(self) -> bool:
@@ -343,6 +346,7 @@ def record_from_hash(fields: Mapping[str, str]) -> SessionRecord:
         deadline_ms=int(fields["deadline_ms"]),
         stages={name: int(fields[f"at_{name}"]) for name in _STAGES if f"at_{name}" in fields},
         pid=int(fields["pid"]) if "pid" in fields else None,
+        build=json.loads(fields.get("build", "{}")),
         take_overs=tuple(map(_take_over, json.loads(fields.get("take_overs", "[]")))),
         **texts,
     )

@@ -1,5 +1,6 @@
 """What `accept` takes and returns, and the errors of joins, leaves and holders."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -110,12 +111,15 @@ def _join_error(session_id: str, reply: Sequence[Any]) -> CordboardError:
 
 def holder_arguments(holder: Holder) -> dict[str, Any]:
     """Return the ``holder`` as the scripts read it."""
-    return {
+    arguments = {
         "runner_id": holder.runner_id,
         "runner_url": holder.runner_url,
         "type": holder.type,
         "pid": holder.pid,
     }
+    if holder.build:
+        arguments["build"] = json.dumps(dict(holder.build))
+    return arguments
 
 
 def session_in_use(session_id: str, room: str) -> SessionInUseError:

@@ -18,6 +18,7 @@ class SessionFilter:
         room: Its room.
         user_id: The id of its user.
         user: The id or the name of its user.
+        build: How a hash, a version or the image of its build begins.
         since_ms: It was accepted at this time or later, in milliseconds since 1970.
         until_ms: It was accepted before this time.
     """
@@ -28,6 +29,7 @@ class SessionFilter:
     room: str | None = None
     user_id: str | None = None
     user: str | None = None
+    build: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
 
@@ -40,9 +42,14 @@ class SessionFilter:
             and (self.room is None or record.room_url == self.room)
             and (self.user_id is None or record.user_id == self.user_id)
             and (self.user is None or self.user in (record.user_id, record.user_name))
+            and (self.build is None or _has_build(record, self.build))
             and (self.since_ms is None or record.created_ms >= self.since_ms)
             and (self.until_ms is None or record.created_ms < self.until_ms)
         )
+
+
+def _has_build(record: SessionRecord, start: str) -> bool:
+    return any(value.startswith(start) for value in record.build.values())
 
 
 ALL_SESSIONS: Final = SessionFilter()

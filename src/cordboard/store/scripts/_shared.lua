@@ -187,7 +187,7 @@ end
 -- Move a session to `running`. No other code writes this state.
 local function run(rec, holder, lag_ms, now)
   set(rec, { state = 'running', runner_id = holder.runner_id, runner_url = holder.runner_url,
-    type = holder.type, pid = holder.pid, at_running = now })
+    type = holder.type, pid = holder.pid, build = holder.build, at_running = now })
   redis.call('ZREM', K.deadlines, rec.session_id)
   redis.call('ZADD', K.leases, now + T.lease_ms, rec.session_id)
   drop_queue_entry(rec)

@@ -4,7 +4,7 @@
 -- ARGV[1]  MessagePack map:
 --   session_id, epoch, room, attempt, deadline_s
 --   launch     the launch as JSON text
---   holder     runner_id, runner_url, type ('warm' or 'cold'), pid
+--   holder     runner_id, runner_url, type ('warm' or 'cold'), pid, build (JSON; may be absent)
 --   counted    names of the limit sets, separated by spaces
 --   record     further fields of the record
 --

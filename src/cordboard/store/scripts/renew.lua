@@ -4,7 +4,7 @@
 -- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   lag_ms    lag of the bot's event loop
---   holder    runner_id, runner_url, type ('warm' or 'cold'), pid
+--   holder    runner_id, runner_url, type ('warm' or 'cold'), pid, build (JSON; may be absent)
 --
 -- Returns 'held' | 'stop': held, and the caller has asked to end it
 --      | 'lost': another session holds the room, or this one has ended

@@ -3,7 +3,7 @@
 -- KEYS[1]  the session record
 -- ARGV[1]  MessagePack map:
 --   session_id, epoch
---   holder    runner_id, runner_url, type ('warm' or 'cold'), pid
+--   holder    runner_id, runner_url, type ('warm' or 'cold'), pid, build (JSON; may be absent)
 --
 -- Returns {'ok'} | {'stale', epoch of the session} | {'state', why it may not run}.
 local holder = args.holder
