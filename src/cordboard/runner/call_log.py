@@ -63,8 +63,7 @@ class CallLog:
             for name, value in meta.items()
             if value is not None and (name not in CONTENT_META or self.may_log(CONTENT_META[name]))
         }
-        # As one argument: a member may have the name of a parameter.
-        (log.bind(**members).warning if is_bad else log.bind(**members).info)(message, event=event)
+        (log.warning if is_bad else log.info)(message, event=event, **members)
 
     def report_left_out(self) -> None:
         """Log how many records were left out since the last such line, if any were."""
