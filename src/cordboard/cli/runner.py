@@ -167,9 +167,7 @@ def _services(
         job_name=job_identity() if args.once else None,
         pod=pod_identity(),
         build=runner_build(settings.build_image),
-        no_restart=frozenset(
-            bot for bot, policy in settings.bot_policies.items() if policy.restart == "never"
-        ),
+        no_restart=_bots_without_restart(settings),
         keep_context=_keeping_bots(settings),
         cipher=ContextCipher(lambda: settings.control_secrets),
         bot_options=_bot_options(settings, local=auth.is_local(args.host)),
@@ -182,6 +180,11 @@ def _services(
     bots = () if args.once else tuple(fork_server.bots)
     limits = JoinLimits(per_tenant=settings.sessions_per_tenant)
     return make_services(Registry(host, capacity), bots, args.grace, limits)
+
+
+def _bots_without_restart(settings: "Settings") -> frozenset[str]:
+    policies = settings.bot_policies.items()
+    return frozenset(bot for bot, policy in policies if policy.restart == "never")
 
 
 def _keeping_bots(settings: "Settings") -> frozenset[str]:

@@ -9,9 +9,10 @@ lines at characters that JSON and log lines may contain, continue forever when t
 list again after a watch has expired.
 """
 
-from cordboard.kube.client import Kind, Kube, KubeTimes, Listing, Object, Right
+from cordboard.kube.client import Kube, KubeTimes, Listing, Object, Right
 from cordboard.kube.config import load_yaml, merge_kubeconfigs, open_kube
 from cordboard.kube.follow import ObjectChange, ObjectList, WatchFailure, follow
+from cordboard.kube.kinds import Kind
 
 __all__ = [
     "Kind",

@@ -2,32 +2,19 @@
 
 import contextlib
 import logging
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx2
 import msgspec
-from lightkube.core.exceptions import ConfigError
 from lightkube.core.generic_client import BasicRequest, GenericAsyncClient
-from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
-from lightkube.generic_resource import create_api_info as api
 
-from cordboard.contract.errors import (
-    ClusterError,
-    ClusterExpiredError,
-    ClusterForbiddenError,
-    ClusterUnavailableError,
-    ConflictError,
-    CordboardError,
-    NotFoundError,
-)
-from cordboard.contract.redaction import redact
+from cordboard.contract.errors import ClusterExpiredError, NotFoundError
+from cordboard.kube.api_errors import api_error, status_of, translated_errors
+from cordboard.kube.kinds import KINDS, Kind
 
 Object = dict[str, Any]
-Kind = Literal["Job", "Pod", "Event", "Namespace", "Secret", "SelfSubjectAccessReview"]
 
 # Seconds for a connection to the API.
 CONNECT_S: Final = 5.0
@@ -35,53 +22,10 @@ CONNECT_S: Final = 5.0
 # Objects in one answer of a list, as kubectl requests them. A longer answer loads the API server.
 PAGE: Final = 500
 
-_ERROR_CLASSES: Final[dict[int, type[CordboardError]]] = {
-    HTTPStatus.FORBIDDEN: ClusterForbiddenError,
-    HTTPStatus.NOT_FOUND: NotFoundError,
-    HTTPStatus.CONFLICT: ConflictError,
-    HTTPStatus.GONE: ClusterExpiredError,
-}
 _ALL: Final = "*"
 
 # httpx2 logs each request at `info`: an operator's log would contain little else.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
-
-
-class _Job(GenericNamespacedResource):
-    _api_info = api("batch", "v1", "Job", "jobs")
-
-
-class _Pod(GenericNamespacedResource):
-    _api_info = api("", "v1", "Pod", "pods")
-
-
-class _Event(GenericNamespacedResource):
-    _api_info = api("", "v1", "Event", "events")
-
-
-class _Namespace(GenericGlobalResource):
-    _api_info = api("", "v1", "Namespace", "namespaces")
-
-
-class _Secret(GenericNamespacedResource):
-    _api_info = api("", "v1", "Secret", "secrets")
-
-
-class _AccessReview(GenericGlobalResource):
-    _api_info = api(
-        "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews"
-    )
-
-
-# Instead of lightkube's own classes, which drop the fields that their version does not know.
-_KINDS: Final[dict[Kind, type[GenericNamespacedResource] | type[GenericGlobalResource]]] = {
-    "Job": _Job,
-    "Pod": _Pod,
-    "Event": _Event,
-    "Namespace": _Namespace,
-    "Secret": _Secret,
-    "SelfSubjectAccessReview": _AccessReview,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +281,7 @@ class Kube:
             async for line in _lines(chunks):
                 event = msgspec.json.decode(line)
                 if event["type"] == "ERROR":
-                    raise _api_error(event["object"], int(event["object"].get("code") or 500))
+                    raise api_error(event["object"], int(event["object"].get("code") or 500))
                 yield event["type"], event["object"]
 
     @contextlib.asynccontextmanager
@@ -370,13 +314,13 @@ class Kube:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     def _prepare(self, method: str, kind: Kind, **arguments: Any) -> BasicRequest:
-        return self._client.prepare_request(method, _KINDS[kind], **arguments)
+        return self._client.prepare_request(method, KINDS[kind], **arguments)
 
     async def _json(self, request: BasicRequest) -> Object:
-        with _translated_errors():
+        with translated_errors():
             answer = await self._send(request)
             if not answer.is_success:
-                raise _api_error(_status(answer.content), answer.status_code, answer.headers)
+                raise api_error(status_of(answer.content), answer.status_code, answer.headers)
             return msgspec.json.decode(answer.content, type=dict[str, Any])
 
     async def _send(self, request: BasicRequest, *, stream: bool = False) -> httpx2.Response:
@@ -389,12 +333,12 @@ class Kube:
         self, request: BasicRequest, silence_s: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         request.timeout = httpx2.Timeout(self._times.request, connect=CONNECT_S, read=silence_s)
-        with _translated_errors():
+        with translated_errors():
             answer = await self._send(request, stream=True)
         try:
             if not answer.is_success:
                 body = b"".join([chunk async for chunk in _read(answer)])
-                raise _api_error(_status(body), answer.status_code, answer.headers)
+                raise api_error(status_of(body), answer.status_code, answer.headers)
             async with contextlib.aclosing(_read(answer)) as chunks:
                 yield chunks
         finally:
@@ -402,7 +346,7 @@ class Kube:
 
 
 async def _read(answer: httpx2.Response) -> AsyncGenerator[bytes]:
-    with _translated_errors():
+    with translated_errors():
         async for chunk in answer.aiter_bytes():
             yield chunk
 
@@ -423,58 +367,3 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         for line in lines:
             if line:
                 yield line
-
-
-@contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Translate the errors of lightkube and of its HTTP client."""
-    try:
-        yield
-    except httpx2.TimeoutException as error:
-        raise ClusterUnavailableError("The Kubernetes API does not answer in time.") from error
-    except (httpx2.HTTPError, ssl.SSLError, OSError) as error:
-        raise ClusterUnavailableError(
-            f"The Kubernetes API cannot be reached: {redact(str(error)) or type(error).__name__}."
-        ) from error
-    except (ConfigError, KeyError) as error:  # KeyError: a login command printed no token
-        raise ClusterError(
-            f"The kubeconfig's login does not work: {redact(str(error))}.",
-            hint="Check whether `kubectl get pods` works.",
-        ) from error
-    except msgspec.DecodeError as error:
-        raise ClusterUnavailableError(
-            f"The Kubernetes API sent an invalid answer: {error}."
-        ) from error
-
-
-def _status(body: bytes) -> Mapping[str, Any]:
-    """Return the API's status object; of a proxy's answer, the beginning as its message."""
-    try:
-        status = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        status = None
-    return status if isinstance(status, dict) else {"message": body[:200].decode(errors="replace")}
-
-
-def _api_error(
-    status: Mapping[str, Any], code: int, headers: Mapping[str, str] | None = None
-) -> CordboardError:
-    """Return the error for a status object of the API."""
-    text = str(status.get("message") or status.get("reason") or f"HTTP {code}").strip()
-    message = f"Kubernetes: {text}{'' if text.endswith('.') else '.'}"
-    if code == HTTPStatus.UNAUTHORIZED:
-        return ClusterForbiddenError(
-            "Kubernetes does not accept this user's login.", hint="Log in to the cluster again."
-        )
-    if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ClusterUnavailableError(message, retry_after_s=_retry_after_s(status, headers))
-    extra = {"status": code, "reason": status.get("reason")}
-    return _ERROR_CLASSES.get(code, ClusterError)(message, extra=extra)
-
-
-def _retry_after_s(status: Mapping[str, Any], headers: Mapping[str, str] | None) -> int | None:
-    text = (headers or {}).get("Retry-After", "")
-    if text.isascii() and text.isdigit():
-        return int(text)
-    seconds = (status.get("details") or {}).get("retryAfterSeconds")
-    return seconds if isinstance(seconds, int) and seconds > 0 else None

@@ -13,7 +13,8 @@ from cordboard.contract.errors import (
     ConflictError,
     NotFoundError,
 )
-from cordboard.kube.client import Kind, Kube, Object
+from cordboard.kube.client import Kube, Object
+from cordboard.kube.kinds import Kind
 
 PAUSE_S: Final = 0.25
 # Pauses after failures double from the first to this one: an API that is back is noticed within 10 s.
