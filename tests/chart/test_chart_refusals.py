@@ -44,6 +44,13 @@ def test_header_needs_somebody_to_trust() -> None:
     render(ALL, untrusted, secret)
 
 
+def test_oidc_needs_a_provider() -> None:
+    """The interface itself would refuse to start."""
+    login = {"settings": {"interface_login": "oidc", "oidc_issuer": "https://login.example.org"}}
+    assert "oidc_client_id" in refusal(ALL, login)
+    render(ALL, login, {"settings": {"oidc_client_id": "cordboard"}})
+
+
 @pytest.mark.parametrize("component", ["interface", "edge"])
 def test_door_needs_a_host(component: str) -> None:
     """A door without a host name would take the requests of all hosts."""
