@@ -147,6 +147,7 @@ def _cold(ran_ms: float | None) -> Told:
     told.event(ran_ms + 100, "bot", "bot.connected", transport="webrtc")
     told.event(ran_ms + 120, "bot", "user.connected")
     told.event(ran_ms + 200, "bot", "bot.first_audio")
+    told.event(ran_ms + 220, "bot", "user.first_audio")
     return _left(stats(told))
 
 
@@ -197,6 +198,12 @@ def _outage() -> Planted:
     return Planted(told, servers.records)
 
 
+def _never_heard() -> Told:
+    told = stats(_talk(), bot={"packets_received": None})
+    told.records = [item for item in told.records if item.get("event") != "user.first_audio"]
+    return _left(told)
+
+
 def _late() -> Told:
     told = stats(_talk())
     for number in range(5):
@@ -236,8 +243,9 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "one_way_sound": lambda: _left(stats(_talk(), page={"packets_received": 0})),
     "one_way_sound to the bot": lambda: _left(stats(_talk(), bot={"packets_received": 0})),
     "one_way_sound by a warning": lambda: _warning("one_way"),
+    "one_way_sound by the bot's silence": _never_heard,
     "packet_loss": lambda: _left(stats(_talk(), bot={"packets_lost": 20})),
-    "packet_loss by a warning": lambda: _warning("high_loss"),
+    "packet_loss by a warning": lambda: _warning("high_loss", page={"packets_lost": 9}),
     "jitter": lambda: _left(stats(_talk(), page={"jitter_ms": 70})),
     "jitter by a warning": lambda: _warning("high_jitter"),
     "runner_killed": lambda: _recovered(reason="runner_lost", state="failed"),

@@ -91,11 +91,22 @@ def packet_loss(story: Story) -> Finding:
             else proved("An end warned of lost packets.", *warned, effect="disturbed")
         )
     facts = next(facts for share, facts in shares.values() if share == worst)
-    said = f"The {facts[0].end} lost {worst:.1f} % of its packets."
-    if worst > LOSS_PERCENT.value or warned:
+    spell = max((_lost_in_spell(warned, item) for _, item in shares.values()), default=0.0)
+    said = f"The {facts[0].end} lost {max(worst, spell):.1f} % of its packets."
+    if max(worst, spell) > LOSS_PERCENT.value:
         lossy = [fact for fact in facts if (fact.number("packets_lost") or 0) > 0]
         return proved(said, *warned, *lossy, effect="disturbed")
     return ruled_out(f"No end lost more than {worst:.1f} % of its packets.", facts[0], facts[-1])
+
+
+def _lost_in_spell(warned: Sequence[Fact], facts: Sequence[Fact]) -> float:
+    """Return how many percent of its packets one end lost while it warned of that."""
+    own = [fact.at_ms for fact in warned if fact.end == facts[0].end]
+    if not own:
+        return 0.0
+    is_over = any(fact.text("state") == "cleared" for fact in warned if fact.end == facts[0].end)
+    last = max(own) if is_over else float("inf")
+    return _lost_percent([fact for fact in facts if min(own) <= fact.at_ms <= last]) or 0.0
 
 
 def _lost_percent(facts: Sequence[Fact]) -> float | None:
@@ -188,6 +199,10 @@ def one_way_sound(story: Story) -> Finding:
         return proved("Sound passed in one direction only.", *warned, effect="disturbed")
     ends = _by_end(story.all(_STATS))
     caller = [fact for end, facts in ends.items() if end != "bot" for fact in facts]
+    unheard = _unheard(story, caller)
+    if unheard:
+        words = "The bot received no audio of the caller, who sent some."
+        return proved(words, *unheard, effect="disturbed")
     bot = ends.get("bot", [])
     for name, here, there in (("bot", bot, caller), ("caller", caller, bot)):
         deaf = _deaf(here, there)
@@ -199,6 +214,16 @@ def one_way_sound(story: Story) -> Finding:
     return not_shown(
         _NO_STATS if not caller and not bot else "One end has no statistics of the media."
     )
+
+
+def _unheard(story: Story, caller: Sequence[Fact]) -> list[Fact]:
+    """Return the lines of a caller whose audio never arrived, although the connection stood for a while."""
+    user = story.first("user.connected")
+    if user is None or story.first("user.first_audio", "turn.heard") is not None:
+        return []
+    sent = [fact for fact in caller if (fact.number("packets_sent") or 0) > 0]
+    is_long = _sum(sent, "interval_ms") > ONE_WAY_MS.value
+    return [user, *sent] if is_long else []
 
 
 def _deaf(here: Sequence[Fact], there: Sequence[Fact]) -> list[Fact]:

@@ -139,12 +139,13 @@ RULES: Final[tuple[Rule, ...]] = (
         "Open UDP to the runner, or add a TURN server (ice_servers).",
         media.no_path,
         ("browser", "bot"),
-        rivals=("page_frozen",),
+        rivals=("page_frozen", "bot_raised", "out_of_memory", "runner_killed"),
     ),
     Rule(
         "one_way_sound",
         "Sound in one direction only",
-        "`media.warning` `one_way`, or an end without a received packet while the other one sends",
+        "`media.warning` `one_way`; an end without a received packet while the other one sends; or a caller who "
+        "sends, and no `user.first_audio`",
         "Look for a firewall or a NAT that lets one direction pass.",
         media.one_way_sound,
         ("browser", "bot"),
