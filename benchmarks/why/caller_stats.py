@@ -5,6 +5,7 @@ For versions of `cordboard call` that write none themselves.
 
 import asyncio
 from collections import deque
+from importlib.util import find_spec
 from typing import Any
 
 from cordboard.call.peer import Peer
@@ -21,7 +22,7 @@ log = get_logger("media")
 
 def install() -> None:
     """Sample each connection from its answer on, unless the product does that itself."""
-    if hasattr(Peer, "media_stats"):
+    if find_spec("cordboard.call.measuring") is not None:
         return
     accept = Peer.accept
 

@@ -140,7 +140,7 @@ def _one_way(planting: Planting, number: int, _chance: random.Random) -> None:
 
 def _slow(service: str) -> Callable[[Planting, int, random.Random], None]:
     def make(planting: Planting, _number: int, chance: random.Random) -> None:
-        planting.plan = {"delays": {service: chance.uniform(3.4, 6.0)}}
+        planting.plan = {"delays": {service: chance.uniform(4.0, 7.0)}}
 
     return make
 

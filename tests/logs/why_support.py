@@ -246,6 +246,12 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "one_way_sound by the bot's silence": _never_heard,
     "packet_loss": lambda: _left(stats(_talk(), bot={"packets_lost": 20})),
     "packet_loss by a warning": lambda: _warning("high_loss", page={"packets_lost": 9}),
+    "jitter, with late packets": lambda: _left(
+        stats(_talk(), page={"jitter_ms": 70, "packets_lost": 6})
+    ),
+    "one_way_sound without a figure": lambda: _left(
+        stats(_talk(), page={"packets_received": None, "jitter_ms": None, "packets_lost": None})
+    ),
     "jitter": lambda: _left(stats(_talk(), page={"jitter_ms": 70})),
     "jitter by a warning": lambda: _warning("high_jitter"),
     "runner_killed": lambda: _recovered(reason="runner_lost", state="failed"),

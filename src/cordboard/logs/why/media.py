@@ -11,6 +11,7 @@ from cordboard.logs.why.story import NO_PATH, OFFER_ANSWERED, Fact, Story
 from cordboard.logs.why.thresholds import (
     FROZEN_MS,
     JITTER_MS,
+    LATE_PERCENT,
     LOSS_PERCENT,
     MUTED_MS,
     NO_PATH_MS,
@@ -93,6 +94,10 @@ def packet_loss(story: Story) -> Finding:
     facts = next(facts for share, facts in shares.values() if share == worst)
     spell = max((_lost_in_spell(warned, item) for _, item in shares.values()), default=0.0)
     said = f"The {facts[0].end} lost {max(worst, spell):.1f} % of its packets."
+    uneven = max(_median_jitter_ms(item) for _, item in shares.values())
+    if uneven > JITTER_MS.value and max(worst, spell) <= LATE_PERCENT.value:
+        words = f"{said[:-1]}, as late ones count as lost: the median jitter was {uneven:.0f} ms."
+        return ruled_out(words, facts[0], facts[-1])
     if max(worst, spell) > LOSS_PERCENT.value:
         lossy = [fact for fact in facts if (fact.number("packets_lost") or 0) > 0]
         return proved(said, *warned, *lossy, effect="disturbed")
@@ -118,11 +123,11 @@ def _lost_percent(facts: Sequence[Fact]) -> float | None:
 
 def jitter(story: Story) -> Finding:
     """Judge whether packets arrived at uneven intervals."""
-    medians = {}
-    for facts in _by_end(story.all(_STATS)).values():
-        values = [ms for fact in facts if (ms := fact.number("jitter_ms")) is not None]
-        if values:
-            medians[median(values)] = facts
+    medians = {
+        _median_jitter_ms(facts): facts
+        for facts in _by_end(story.all(_STATS)).values()
+        if any(fact.number("jitter_ms") is not None for fact in facts)
+    }
     warned = _warned(story, "high_jitter")
     if not medians:
         return (
@@ -137,6 +142,11 @@ def jitter(story: Story) -> Finding:
         uneven = [fact for fact in facts if (fact.number("jitter_ms") or 0) > JITTER_MS.value]
         return proved(said, *warned, *uneven, effect="disturbed")
     return ruled_out(f"No end measured a median jitter above {worst:.0f} ms.", facts[0], facts[-1])
+
+
+def _median_jitter_ms(facts: Sequence[Fact]) -> float:
+    values = [ms for fact in facts if (ms := fact.number("jitter_ms")) is not None]
+    return median(values) if values else 0.0
 
 
 def no_path(story: Story) -> Finding:
@@ -230,8 +240,9 @@ def _deaf(here: Sequence[Fact], there: Sequence[Fact]) -> list[Fact]:
     """Return the lines of one end that received nothing for a while in which the other one sent packets."""
     quiet: list[Fact] = []
     for fact in here:
-        received = fact.number("packets_received")
-        if received is None or fact.text("state") in _UNCONNECTED:
+        # An end to which no packet has come yet has no figures of its reception.
+        received, sent = fact.number("packets_received") or 0.0, fact.number("packets_sent") or 0.0
+        if received <= 0 >= sent or fact.text("state") in _UNCONNECTED:
             continue
         if received > 0:
             if _is_deaf(quiet, there):

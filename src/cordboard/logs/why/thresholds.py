@@ -27,6 +27,12 @@ LOSS_PERCENT: Final = Threshold(
     1.0, "%", "packets that one end lost, of all that were sent to it", _TWILIO
 )
 JITTER_MS: Final = Threshold(30.0, "ms", "the median jitter that one end measured", _TWILIO)
+LATE_PERCENT: Final = Threshold(
+    5.0,
+    "%",
+    "packets that count as lost at an end with jitter, before the loss is a cause of its own",
+    "with delays of up to 0.4 s up to 3.5 % arrive so late that they count as lost",
+)
 PACKETS_MIN: Final = Threshold(
     250.0, "packets", "the packets that a share of lost ones is computed of", "5 s of Opus"
 )
@@ -52,10 +58,10 @@ MUTED_MS: Final = Threshold(
     "our choice: longer than a short answer",
 )
 SLOW_TURN_MS: Final = Threshold(
-    3_000.0,
+    2_000.0,
     "ms",
     "the time from the caller's last word to the bot's first one",
-    "twice our goal for a first audio",
+    "our choice; of a call with fast services it is about 1 s",
 )
 SLOW_PART: Final = Threshold(
     0.5, "of the turn", "the part of one service in a slow turn", "more than all others together"
