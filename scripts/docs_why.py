@@ -39,5 +39,4 @@ def _thresholds() -> str:
 
 
 def _compared(found: Threshold) -> list[str]:
-    value = f"{found.value:g}" if found.value < 1000 else f"{found.value:,.0f}"  # noqa: PLR2004 - thousands
-    return [f"{value} {found.unit}", _sentence(found.meaning)]
+    return [f"{found.value:,g} {found.unit}", _sentence(found.meaning)]

@@ -21,23 +21,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from _table import quantile, show  # noqa: E402 - after the path
-from why import caller_stats  # noqa: E402
-from why.calls import LEASE_S, Stage, prefer, write_logs  # noqa: E402
-from why.impairment import install  # noqa: E402
-from why.pages import PageLines  # noqa: E402
-from why.planted_services import PlantedServices  # noqa: E402
-from why.plantings import CAUSES, Planting, plantings  # noqa: E402
+from _table import quantile, show
+from why.calls import LEASE_S, Stage, prefer, write_logs
+from why.impairment import install
+from why.pages import PageLines
+from why.planted_services import PlantedServices
+from why.plantings import CAUSES, Planting, plantings
 
-from cordboard.emit import configure  # noqa: E402
-from cordboard.up.embedded import EmbeddedServer  # noqa: E402
-from corpus.doubles_common import KEY  # noqa: E402
-from corpus.service_doubles import Doubles  # noqa: E402
-from plane_support import Processes  # noqa: E402
-from tests_support import served  # noqa: E402
+from cordboard.emit import configure
+from cordboard.up.embedded import EmbeddedServer
+from corpus.doubles_common import KEY
+from corpus.service_doubles import Doubles
+from plane_support import Processes
+from tests_support import served
 
 NO_BLAME = {"unknown", "lines_lost", "healthy"}
 BOT_MEMORY_MB = "900"
@@ -98,7 +97,7 @@ def lose_lines(calls: list[Planting], logs: Path) -> None:
     lost = {one.session: one.how for one in calls if one.cause == "lines_lost"}
     for path in logs.rglob("*.jsonl"):
         records = [json.loads(line) for line in path.read_text().splitlines()]
-        own: Counter[str] = Counter()
+        own: Counter[tuple[str, str]] = Counter()
         kept = []
         for record in records:
             session, service = record["sessionId"], record["service"]
@@ -187,7 +186,6 @@ def main() -> None:
     options = parser.parse_args()
     prefer(os.getpid(), options.nice)
     install()
-    caller_stats.install()
     began = time.monotonic()
     calls = plantings(options.calls, options.seed, tuple(options.cause))
     with tempfile.TemporaryDirectory(prefix="cordboard-why-") as directory:

@@ -91,6 +91,6 @@ def install() -> None:
         if found is None or not found.is_blocked:
             send_stun(self, message, addr)
 
-    StunProtocol.datagram_received = received  # type: ignore[method-assign]
+    StunProtocol.datagram_received = received  # type: ignore[method-assign, assignment]
     StunProtocol.send_data = sent  # type: ignore[method-assign]
     StunProtocol.send_stun = stun_sent  # type: ignore[method-assign]

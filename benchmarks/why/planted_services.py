@@ -60,7 +60,7 @@ class PlantedServices:
         session, _, rest = scope["path"].removeprefix("/").partition("/")
         path, plan = f"/{rest}", self.plans.get(session, {})
         if path == "/plan":
-            await JSONResponse(plan)(scope, receive, send)  # type: ignore[arg-type]
+            await JSONResponse(plan)(scope, receive, send)
             return
         service = SERVICES.get(path, "")
         self.seen[session, service] += 1

@@ -2,7 +2,8 @@
 
 import os
 import time
+from importlib import import_module
 
 time.sleep(float(os.environ.get("IMPORT_S", "8")))
 
-from planted_bot import bot  # noqa: E402, F401 - after the wait
+bot = import_module("planted_bot").bot

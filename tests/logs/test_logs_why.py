@@ -2,14 +2,18 @@
 
 import json
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.why import UNKNOWN, Answer, explain
+from cordboard.logs.why import story as read
 from cordboard.logs.why.rules import LINES_LOST, RULES, TITLES
 from cordboard.logs.why.story import LINES_MAX
 from cordboard.logs.why.text import text
+from docs_support import SOURCE
 from logs.why_support import (
     CALLS,
     COMPLETE,
@@ -27,7 +31,9 @@ pytestmark = pytest.mark.fast
 NO_BLAME = {LINES_LOST, UNKNOWN}
 
 
-def why(records: Records, coverage: Coverage = COMPLETE, servers: Records = []) -> Answer:  # noqa: B006
+def why(
+    records: Records, coverage: Coverage = COMPLETE, servers: Sequence[dict[str, Any]] = ()
+) -> Answer:
     """Return the answer for records in any order."""
     return explain(sorted(records, key=lambda r: str(r["timestamp"])), coverage, servers)
 
@@ -198,3 +204,24 @@ def test_metadata_of_any_types_is_read(value: object) -> None:
             for record in planted(name).told.records
         ]
         explain(records, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("words", "sources"),
+    [
+        (read.NO_PATH, ["interface/static/media.js"]),
+        (read.NOTHING_HEARD, ["interface/static/media.js"]),
+        (read.MICROPHONE_REFUSED, ["interface/static/call.js"]),
+        (read.PAGE_CLOSED, ["interface/static/call.js"]),
+        (read.CALL_FAILED, ["interface/static/call.js"]),
+        (read.BOT_LATE, ["runner/heartbeat.py"]),
+        (
+            read.REDIS_AWAY,
+            ["store/outage.py", "gateway/hub.py", "operator/loop.py", "runner/heartbeat.py"],
+        ),
+    ],
+)
+def test_messages_that_rules_read_are_written(words: str, sources: list[str]) -> None:
+    """A message that is changed at its source would no longer prove anything."""
+    for source in sources:
+        assert f'"{words}' in (SOURCE / source).read_text(encoding="utf-8"), source
