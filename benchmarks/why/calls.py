@@ -26,10 +26,6 @@ HERE = Path(__file__).parent
 SPEECH = HERE.parents[1] / "examples" / "hello.wav"
 CAPACITY = "12"
 TIMEOUTS = CallTimeouts(connected=13.0, audio=12.0, running=70.0)
-# Versions of `cordboard call` that measure nothing have no such option.
-MEASURES: dict[str, Any] = (
-    {"measures": True} if "measures" in CallOptions.__dataclass_fields__ else {}
-)
 LEASE_S = "5"  # bots stop 25 s after Redis has gone
 LIVE_S = 60.0
 BATCH = 5
@@ -158,7 +154,7 @@ class Stage:
             say=speech,
             seconds=planting.seconds or None,
             timeouts=TIMEOUTS,
-            **MEASURES,
+            measures=True,
         )
         if planting.lines:
             self.page.say(planting.session, "join.clicked")
