@@ -223,6 +223,15 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "queue_full": lambda: _refused("queue_full"),
     "redis_away": _outage,
     "redis_away at the join": lambda: _refused("store_unavailable"),
+    "redis_away, and the join carried out later": lambda: ended(
+        _refused("store_unavailable")
+        .event(9000, "gateway", "join.accepted", reused=False)
+        .event(9300, "runner", "bot.started", pid=7, attempt=1)
+        .event(9400, "operator", "session.recovered", attempt=2, why="died", runner="runner-a"),
+        60_000,
+        "runner_lost",
+        "failed",
+    ),
     "join_refused": lambda: _refused("too_many_sessions"),
     "out_of_memory": lambda: _crashed(MEMORY),
     "out_of_memory of the pod": lambda: _crashed(status="OOMKilled, exit 137"),

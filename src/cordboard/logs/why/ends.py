@@ -79,8 +79,10 @@ def join_refused(story: Story) -> Finding:
 
 def redis_away(story: Story) -> Finding:
     """Judge whether Redis was away when the call needed it."""
-    refused = _refusal(story)
-    if refused is not None and refused.text("reason") in _STORE_AWAY:
+    refused = story.last("join.refused")
+    # Redis may carry a join out when it is back, after the caller got an error and left.
+    is_unheard = story.user is None or not story.accepted
+    if refused is not None and is_unheard and refused.text("reason") in _STORE_AWAY:
         return proved("The gateway refused the join: Redis was away.", refused, effect="ended")
     outage = _outage(story)
     unrenewed = story.where("lease.lost", lambda fact: fact.number("seconds") is not None)

@@ -158,6 +158,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Look at why the machine or the pod of the runner ended.",
         ends.runner_killed,
         ("operator", "runner"),
+        rivals=("redis_away",),
     ),
     Rule(
         "speech_service_slow",
