@@ -142,12 +142,9 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
 def _services(
     args: argparse.Namespace, settings: "Settings", fork_server: "ForkServer", url: str
 ) -> "RunnerServices":
-    import os
-    import secrets
-    import socket
     import time
 
-    from cordboard.environment import job_identity, pod_identity, runner_identity
+    from cordboard.environment import job_identity, pod_identity
     from cordboard.runner.build import runner_build
     from cordboard.runner.context_cipher import ContextCipher
     from cordboard.runner.registry import Registry
@@ -157,11 +154,10 @@ def _services(
     from cordboard.web import auth
     from cordboard.web.settings_check import open_shared_store
 
-    name = runner_identity() or socket.gethostname()
     host = RunnerHost(
         store=open_shared_store(settings),
         fork_server=fork_server,
-        runner_id=f"{name}-{os.getpid()}-{secrets.token_hex(2)}",
+        runner_id=_runner_id(),
         url=url,
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
@@ -180,6 +176,17 @@ def _services(
     bots = () if args.once else tuple(fork_server.bots)
     limits = JoinLimits(per_tenant=settings.sessions_per_tenant)
     return make_services(Registry(host, capacity), bots, args.grace, limits)
+
+
+def _runner_id() -> str:
+    import os
+    import secrets
+    import socket
+
+    from cordboard.environment import runner_identity
+
+    name = runner_identity() or socket.gethostname()
+    return f"{name}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def _bots_without_restart(settings: "Settings") -> frozenset[str]:
