@@ -10,8 +10,10 @@ most 1 %, under 2 s a call. The seed of the figures in the docs was never used w
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,7 @@ from why.planted_services import PlantedServices
 from why.plantings import CAUSES, Planting, plantings
 
 from cordboard.emit import configure
+from cordboard.processes import adopt_orphans, descendants_of
 from cordboard.up.embedded import EmbeddedServer
 from corpus.doubles_common import KEY
 from corpus.service_doubles import Doubles
@@ -90,6 +93,9 @@ async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int, ni
                 write_logs(processes, logs)
     finally:
         redis.stop()
+        for pid in descendants_of(os.getpid(), 1000):  # a cold runner outlives its operator
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def lose_lines(calls: list[Planting], logs: Path) -> None:
@@ -185,6 +191,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     prefer(os.getpid(), options.nice)
+    adopt_orphans()
     install()
     began = time.monotonic()
     calls = plantings(options.calls, options.seed, tuple(options.cause))
