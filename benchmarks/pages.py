@@ -1,7 +1,6 @@
-"""Each page of the interface in a real Chromium: when it is interactive, its size, and what following a call costs.
+"""Each page of the interface in a real Chromium: when it is interactive, and what following a call costs.
 
-`benchmarks/page.py` measures the room page and a call. A page is interactive when its scripts have run. The size
-is that of the page with all its files, without the stream of a session's log.
+`benchmarks/page.py` measures the room page and a call. A page is interactive when its scripts have run.
 """
 
 import argparse
@@ -23,15 +22,7 @@ from browser.browser_support import chromium, enter, find_chromium, spoken
 NAME = "Bench"
 SETTLE_S = 10  # the start of the reader is no part of what an open page costs
 READER = b"cordboard.interface.log_reader"
-COSTS = """() => {
-  const [page] = performance.getEntriesByType("navigation");
-  const files = performance.getEntriesByType("resource").filter((one) => one.name.includes("/static/"));
-  return {
-    ms: page.domContentLoadedEventEnd,
-    sent: [page, ...files].reduce((sum, one) => sum + one.encodedBodySize, 0),
-    unpacked: [page, ...files].reduce((sum, one) => sum + one.decodedBodySize, 0),
-  };
-}"""
+COSTS = """() => ({ ms: performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd })"""
 
 
 def main() -> None:
@@ -49,15 +40,13 @@ def main() -> None:
         url = running.addresses["interface"]
         pages, share = asyncio.run(_measure(url, Path(folder), args.rounds, args.seconds))
     show(
-        f"each page, {args.rounds} loads with an empty cache (goals: interactive within 1000 ms, under 120 KB)",
-        ("page", "p50 ms", "worst ms", "KB sent", "KB unpacked"),
+        f"each page, {args.rounds} loads with an empty cache (goal: interactive within 1000 ms)",
+        ("page", "p50 ms", "worst ms"),
         [
             (
                 name,
                 f"{median([load['ms'] for load in loads]):.0f}",
                 f"{max(load['ms'] for load in loads):.0f}",
-                f"{loads[-1]['sent'] / 1000:.0f}",
-                f"{loads[-1]['unpacked'] / 1000:.0f}",
             )
             for name, loads in pages.items()
         ],
