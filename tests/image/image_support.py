@@ -154,7 +154,8 @@ class Image:
         entry = [] if arguments[:1] and arguments[0].startswith("/") else self.config["Entrypoint"]
         return [
             *("bwrap", "--ro-bind", str(self.root), "/", "--perms", "1777", "--tmpfs", "/tmp"),
-            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"),
+            *("--proc", "/proc", "--dev", "/dev", "--perms", "0755", "--tmpfs", "/run"),
+            *("--perms", "0755", "--dir", "/run/secrets"),
             *(("--ro-bind", str(secrets), "/run/secrets/cordboard") if secrets else ()),
             *("--remount-ro", "/run"),
             *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"),

@@ -133,6 +133,8 @@ async def plane(images: Images, redis_url: str, tmp_path: Path) -> AsyncIterator
     files = {f"{name}_FILE": f"/run/secrets/cordboard/{name}" for name in values}
     for name, value in values.items():
         (secrets / name).write_text(value)
+    for path in (secrets, *(secrets / name for name in values)):
+        os.chown(path, 10001, 10001)  # as `fsGroup` does
     ports = {name: free_port() for name in ("gateway", "operator", "runner", "interface", "edge")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     shared = {**files, "CORDBOARD_GATEWAY_URL": urls["gateway"], "CORDBOARD_OVERLOAD_LAG_MS": "0"}
