@@ -16,6 +16,7 @@ import pytest
 import redis.asyncio as redis
 
 from cordboard.contract.errors import NotFoundError
+from cordboard.store import SessionFilter
 from cordboard.up.embedded import EmbeddedServer
 from faults.faults_support import LEASE_S, Plane, plane_of
 from plane_support import Processes, ask
@@ -187,7 +188,7 @@ async def test_failover_that_loses_writes_ends_no_call(plane: Plane, pair: Pair)
     plane.parts["operator"].signal(signal.SIGCONT)
 
     async def known() -> bool:
-        found, _ = await plane.store.sessions(state="running")
+        found, _ = await plane.store.sessions(SessionFilter(state="running"))
         return {record.session_id for record in found} == {"old", "young"}
 
     await until(known, 30)

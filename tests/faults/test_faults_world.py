@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from cordboard.store import SessionFilter
 from cordboard.up.embedded import EmbeddedServer
 from faults.faults_support import LEASE_S, Plane, plane_of
 from plane_support import HEADERS, Part, Processes, ask, gone_within, ready
@@ -138,7 +139,7 @@ class TestRedis:
         server.start()
 
         async def known() -> bool:
-            found, _ = await plane.store.sessions(state="running")
+            found, _ = await plane.store.sessions(SessionFilter(state="running"))
             return set(names) <= {record.session_id for record in found}
 
         await until(known)

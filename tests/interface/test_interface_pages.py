@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cordboard.interface import pages
+from cordboard.interface import rendering
 from interface.interface_support import Site
 
 HTML = {"Accept": "text/html,*/*"}
@@ -12,10 +12,10 @@ HTML = {"Accept": "text/html,*/*"}
 
 def named_files() -> set[str]:
     """Return the paths of all files that templates and modules name."""
-    templates = pages.STATIC.parent / "templates"
+    templates = rendering.STATIC.parent / "templates"
     texts = [
         file.read_text(encoding="utf-8")
-        for folder in (pages.STATIC, templates)
+        for folder in (rendering.STATIC, templates)
         for file in folder.iterdir()
         if file.is_file()
     ]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from pipecat.frames.frames import EndFrame, Frame
@@ -27,7 +27,7 @@ class Stage(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
         await self.push_frame(frame, direction)
 
 
-Step = Frame | Callable[[Stage], Awaitable[Any]]
+Step: TypeAlias = Frame | Callable[[Stage], Awaitable[Any]]
 
 
 @pytest.fixture

@@ -40,12 +40,12 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.errors import ErrorCategory
-from records_support import Stage, run_call, setup_file
 
 from cordboard.contract.call_events import CALL_META, CONTENT_META, ERROR_CATEGORIES, TOOL_STATUSES
 from cordboard.runner.call_log import BURST, RATE_PER_S, REPORT_S
 from cordboard.runner.record_options import RecordOptions
 from lines_support import Lines, lines
+from runner.records_support import Stage, run_call, setup_file
 
 __all__ = ["lines", "setup_file"]
 

@@ -1,7 +1,7 @@
 """The clusters of an environment, as ``cordboard doctor --env`` checks them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,14 @@ def check_clusters(settings: Settings, environment: str) -> "Iterator[Finding]":
 
 
 def _findings(
-    check: "Callable[[Kube], AsyncIterator[Finding]]", context: str | None, files: Sequence[Path]
+    check: "Callable[[Kube, list[Finding]], Awaitable[None]]",
+    context: str | None,
+    files: Sequence[Path],
 ) -> "Iterator[Finding]":
-    """Yield the findings in one cluster; one that says so, if it cannot be asked."""
+    """Yield the findings in one cluster; one that says so, if it cannot be asked.
+
+    The check adds to a list, so that an error loses nothing that was found before it.
+    """
     from cordboard.kube import open_kube
     from cordboard.launchers.cluster_check import Finding
 
@@ -61,8 +66,7 @@ def _findings(
         except CordboardError as error:
             return [Finding("cluster", ok=False, message=error.message, hint=error.hint)]
         try:
-            async for finding in check(kube):
-                found.append(finding)  # noqa: PERF401 - an error must not lose what was found before it
+            await check(kube, found)
         except CordboardError as error:
             found.append(Finding("cluster", ok=False, message=error.message, hint=error.hint))
         finally:
@@ -72,19 +76,21 @@ def _findings(
     yield from asyncio.run(run())
 
 
-async def _check_reader(kube: "Kube", namespaces: list[str]) -> "AsyncIterator[Finding]":
+async def _check_reader(kube: "Kube", found: "list[Finding]", namespaces: list[str]) -> None:
     from cordboard.launchers import cluster_check
 
     everywhere: list[str | None] = [None]
     for namespace in namespaces or everywhere:
-        yield await cluster_check.check_rights(
-            kube, namespace, cluster_check.READER_RIGHTS, "log rights"
+        found.append(
+            await cluster_check.check_rights(
+                kube, namespace, cluster_check.READER_RIGHTS, "log rights"
+            )
         )
 
 
 async def _check_operator(
-    kube: "Kube", settings: Settings, *, starts_jobs: bool
-) -> "AsyncIterator[Finding]":
+    kube: "Kube", found: "list[Finding]", settings: Settings, *, starts_jobs: bool
+) -> None:
     from cordboard.launchers import cluster_check
 
     namespace = settings.kubernetes_namespace or kube.namespace
@@ -92,12 +98,11 @@ async def _check_operator(
         *(cluster_check.COLD_RIGHTS if starts_jobs else ()),
         *(cluster_check.MARK_RIGHTS if settings.kubernetes_pod_marks else ()),
     ]
-    yield await cluster_check.check_rights(kube, namespace, rights, "operator")
+    found.append(await cluster_check.check_rights(kube, namespace, rights, "operator"))
     if starts_jobs:
         template = job_template(settings, [])
-        for finding in await cluster_check.check_cold_start(kube, namespace, template):
-            yield finding
-    yield await cluster_check.check_pods(kube, namespace)
+        found += await cluster_check.check_cold_start(kube, namespace, template)
+    found.append(await cluster_check.check_pods(kube, namespace))
 
 
 def _files(settings: Settings, entry: Mapping[str, Any]) -> Sequence[Path]:

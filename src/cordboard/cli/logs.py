@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_window(parser)
     _add_filters(parser)
     _add_output(parser)
+    _add_comparison(parser)
     _add_files(parser)
 
 
@@ -123,6 +124,21 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("context and comparison")
+    group.add_argument(
+        "-C",
+        "--context",
+        metavar="N",
+        help="also N lines of the same process before and after each line",
+    )
+    group.add_argument(
+        "--against",
+        metavar="ID",
+        help="with --session: print where the session first differs from this one",
+    )
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -140,17 +156,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--max-bytes",
         metavar="N",
         help="with -o brief: leave out facts above this size (default 8192, at least 4096)",
-    )
-    group.add_argument(
-        "-C",
-        "--context",
-        metavar="N",
-        help="also N lines of the same process before and after each line",
-    )
-    group.add_argument(
-        "--against",
-        metavar="ID",
-        help="with --session: print where the session first differs from this one",
     )
     group.add_argument(
         "--explain", action="store_true", help="print the command of each source; read nothing"

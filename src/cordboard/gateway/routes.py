@@ -5,7 +5,7 @@ import os
 import time
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard import faults
@@ -24,6 +24,7 @@ from cordboard.emit import get_logger
 from cordboard.gateway.cells import check_cell
 from cordboard.gateway.hub import Waiter, wait_for_change
 from cordboard.gateway.joins import accept
+from cordboard.gateway.parameters import CellName, ClientAddress, WaitSeconds, WithRunner
 from cordboard.gateway.schemas import (
     JoinBody,
     LeaveBody,
@@ -34,46 +35,13 @@ from cordboard.gateway.schemas import (
 )
 from cordboard.gateway.services import GatewayServices, Services
 from cordboard.gateway.session_events import state_events
-from cordboard.gateway.session_limits import ADDRESS_HEADER
 from cordboard.store import AcceptedJoin, LeaveOutcome, SessionRecord
 from cordboard.web.event_stream import EventStream
 from cordboard.web.openapi import DescribedRoute
 
-# A minute: load balancers close connections that are idle for longer.
-WAIT_MAX_S: Final = 60
 # Requests that wait for a session read its record this often, in case a state change was lost.
 _POLL_S: Final = 1.0
 PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
-
-WaitSeconds = Annotated[
-    float,
-    Query(
-        ge=0,
-        le=WAIT_MAX_S,
-        allow_inf_nan=False,
-        description="Seconds to wait until the session runs.",
-    ),
-]
-ClientAddress = Annotated[
-    str | None,
-    Header(
-        alias=ADDRESS_HEADER,
-        max_length=256,
-        description="The address of the client of a public entrance, which alone sends this header. The "
-        "limits on users and addresses then apply.",
-    ),
-]
-WithRunner = Annotated[
-    bool, Query(description="Whether the response contains the address of the session's runner.")
-]
-
-CellName = Annotated[
-    str | None,
-    Query(
-        max_length=63,
-        description="The cell in which the caller has placed the room; else its name decides.",
-    ),
-]
 
 log = get_logger("gateway")
 router = APIRouter(route_class=DescribedRoute)

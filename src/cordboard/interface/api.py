@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
@@ -157,11 +157,12 @@ async def leave(
 
 
 @router.get("/sessions/{session_id}")
-async def show(session_id: str, person: SignedIn, record: SeenRecord) -> JSONResponse:  # noqa: ARG001 - for the record
+async def show(
+    _id: Annotated[str, Path(alias="session_id")], person: SignedIn, record: SeenRecord
+) -> JSONResponse:
     """Return the record of a session that the person may see, without internal details.
 
     Args:
-        session_id: The session.
         person: The person.
         record: The session's record.
     """

@@ -17,6 +17,7 @@ from cordboard.interface import (
     error_pages,
     health_page,
     pages,
+    rendering,
     rooms_page,
     session_page,
     session_stream,
@@ -69,6 +70,7 @@ OWN_PATHS: Final = frozenset(
 
 _ROUTES: Final = (
     pages,
+    rendering,
     rooms_page,
     sessions_page,
     session_page,
@@ -109,6 +111,23 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
+    _set_state(app, settings, local=local)
+    for module in _ROUTES:
+        app.include_router(module.router)
+    # In a checkout, static/client is a link to the sources of the npm package.
+    files = rendering.PageFiles(directory=rendering.STATIC, follow_symlink=True)
+    app.mount("/static", GZipMiddleware(files), name="static")
+    health.add_health_routes(app, _check_ready)
+    check_environment(LogEnvironment(settings.interface_logs or "", settings))
+    refuse_own_paths(settings.root_path, OWN_PATHS, "root_path")
+    problems.add_problem_handlers(app)
+    error_pages.add_error_pages(app)
+    _add_middleware(app, settings, local=local)
+    return app
+
+
+def _set_state(app: FastAPI, settings: Settings, *, local: bool) -> None:
+    """Set what the routes read of the application: its address, its logins and its limits."""
     app.state.origin = public_origin(settings.interface_url)
     app.state.root_path = settings.root_path
     app.state.settings = settings
@@ -122,18 +141,6 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     app.state.request_limits = RequestLimits(settings)
     if login_kind(settings) == "oidc":
         _add_oidc(app, session_secrets)
-    for module in _ROUTES:
-        app.include_router(module.router)
-    # In a checkout, static/client is a link to the sources of the npm package.
-    files = pages.PageFiles(directory=pages.STATIC, follow_symlink=True)
-    app.mount("/static", GZipMiddleware(files), name="static")
-    health.add_health_routes(app, _check_ready)
-    check_environment(LogEnvironment(settings.interface_logs or "", settings))
-    refuse_own_paths(settings.root_path, OWN_PATHS, "root_path")
-    problems.add_problem_handlers(app)
-    error_pages.add_error_pages(app)
-    _add_middleware(app, settings, local=local)
-    return app
 
 
 def _has_local_operator(settings: Settings) -> bool:
@@ -268,4 +275,4 @@ def _session_secrets(settings: Settings) -> Callable[[], tuple[str, ...]]:
 def _silent_paths() -> frozenset[str]:
     # A page loads a dozen files and sends a batch of lines each second; access lines of these would hide
     # the others.
-    return SILENT_PATHS | pages.static_paths() | {"/api/logs", "/favicon.ico"}
+    return SILENT_PATHS | rendering.static_paths() | {"/api/logs", "/favicon.ico"}

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from cordboard.contract.errors import CordboardError
-from cordboard.interface import pages
+from cordboard.interface import rendering
 from cordboard.interface.access import LoginRequiredError, login_path
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -24,13 +24,13 @@ def add_error_pages(app: FastAPI) -> None:
 def _page_handler(handler: Handler) -> Handler:
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, LoginRequiredError):
-            return pages.redirect(request, login_path(error.path))
+            return rendering.redirect(request, login_path(error.path))
         response = await handler(request, error)
         # The path is checked too, because a browser accepts HTML for whatever a person opens in it.
         if request.scope["path"].startswith("/api/") or not _accepts_html(request):
             return response
         message, hint = _texts(error)
-        page = pages.error_page(request, response.status_code, message, hint)
+        page = rendering.error_page(request, response.status_code, message, hint)
         if "Retry-After" in response.headers:
             page.headers["Retry-After"] = response.headers["Retry-After"]
         return page

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from cordboard.interface import pages, plain_words
+from cordboard.interface import plain_words, rendering
 from cordboard.interface.access import OperatorOnly
 from cordboard.interface.gateway_reads import read_overview, read_sessions
 from cordboard.interface.log_sources import SourceState, log_sources
@@ -73,7 +73,7 @@ async def health_page(request: Request, services: Services, _person: OperatorOnl
         asyncio.to_thread(log_sources, services.log_readings.environment),
     )
     recoveries = sorted(_recoveries(newest), key=lambda item: item.at, reverse=True)
-    return pages.render_page(
+    return rendering.render_page(
         request,
         "health.html",
         figures=figures(overview, len(recoveries), sources),

@@ -84,10 +84,13 @@ class LocalOperators:
 
 def _address(end: Any) -> str | None:
     """Return an end of a connection on loopback as the kernel writes it; None for any other."""
-    if not isinstance(end, (tuple, list)) or len(end) != 2:  # noqa: PLR2004 - host and port
-        return None
+    match end:
+        case (host, _port):
+            pass
+        case _:
+            return None
     try:
-        address = ip_address(end[0])
+        address = ip_address(host)
     except ValueError:
         return None
     if not isinstance(address, IPv4Address) or not address.is_loopback:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from cordboard.contract.ids import is_webrtc_room
-from cordboard.interface import pages, plain_words
+from cordboard.interface import pages, plain_words, rendering
 from cordboard.interface.access import Visitor, listed_user
 from cordboard.interface.gateway_reads import read_sessions
 from cordboard.interface.services import Services
@@ -57,7 +57,7 @@ async def rooms_page(
         return pages.open_room(request, name.strip())
     query = {"live": "true", "limit": ROOMS_MAX, "userId": listed_user(person)}
     records, more = await read_sessions(services.gateway, query)
-    return pages.render_page(
+    return rendering.render_page(
         request,
         "rooms.html",
         rooms=list(_rooms(records)),

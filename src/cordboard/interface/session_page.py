@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from cordboard.contract.state import LIVE
-from cordboard.interface import pages
+from cordboard.interface import rendering
 from cordboard.interface.access import OperatorOnly, SeenRecord, Visitor
 from cordboard.interface.gateway_reads import complete
 from cordboard.interface.leaving import end_session
@@ -32,7 +32,7 @@ def facts(request: Request, record: Mapping[str, Any]) -> str:
         request: The request.
         record: The session's record.
     """
-    return pages.render(
+    return rendering.render(
         request, "session_facts.html", record=complete(record), is_live=_is_live(record)
     )
 
@@ -51,7 +51,7 @@ async def session_page(
         record: The session's record.
     """
     environment = services.log_readings.environment
-    return pages.render_page(
+    return rendering.render_page(
         request,
         "session.html",
         record=record,
@@ -77,7 +77,7 @@ async def leave_page(
         record: The session's record.
     """
     await end_session(services, session_id, person, record)
-    return pages.redirect(request, pages.session_path(session_id))
+    return rendering.redirect(request, rendering.session_path(session_id))
 
 
 @router.get("/sessions/{session_id}/report.html")

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.ids import canonical_room, is_session_id
 from cordboard.contract.state import REASONS, TRANSITIONS
-from cordboard.interface import pages, plain_words
+from cordboard.interface import plain_words, rendering
 from cordboard.interface.access import Visitor, listed_user
 from cordboard.interface.gateway_reads import read_sessions
 from cordboard.interface.services import Services
@@ -68,7 +68,7 @@ class Search:
 
 
 async def search_of(
-    id: Text = "",  # noqa: A002 - the name in the address of the page
+    session_id: Annotated[str, Query(alias="id")] = "",
     user: Text = "",
     room: Text = "",
     state: Text = "",
@@ -77,7 +77,7 @@ async def search_of(
     until: Text = "",
 ) -> Search:
     """Return the search that the address of the page names."""
-    texts = (id, user, room, state, reason, since, until)
+    texts = (session_id, user, room, state, reason, since, until)
     return Search(*(text.strip() for text in texts))
 
 
@@ -99,7 +99,7 @@ async def sessions_page(
         cursor: Where the page continues.
     """
     if search.id and is_session_id(search.id):
-        return pages.redirect(request, pages.session_path(search.id))
+        return rendering.redirect(request, rendering.session_path(search.id))
     problem, found, next_cursor = "", list[dict[str, Any]](), None
     try:
         query = search.gateway_query() | {"limit": PAGE_SIZE, "cursor": cursor}
@@ -109,7 +109,7 @@ async def sessions_page(
     except InvalidValueError as error:
         problem = error.message
     given = {name: value for name, value in asdict(search).items() if value}
-    return pages.render_page(
+    return rendering.render_page(
         request,
         "sessions.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,

@@ -18,6 +18,7 @@ from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.processes import signal_group
 from cordboard.runner import metrics, pipes
+from cordboard.runner.bot_stop import CANCEL_GRACE_S, TERM_GRACE_S, stop_in_steps
 from cordboard.runner.control_channel import ControlChannel
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.lease_guard import LeasePage, steady_time
@@ -29,16 +30,6 @@ from cordboard.runner.session_context import SessionContext
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
 from cordboard.runner.session_figures import SessionFigures
 from cordboard.store import HandOverCause, Holder
-
-# How long a bot may take to handle its cancellation, for example to leave its room.
-CANCEL_GRACE_S: Final = 5.0
-
-# How long a bot process may take after SIGTERM. By default SIGTERM ends it at once.
-TERM_GRACE_S: Final = 2.0
-
-# How long a bot may take to handle its cancellation when its session goes on elsewhere. Meanwhile the caller
-# hears nothing, so it is shorter: most bots end within 0.1 s.
-HAND_OVER_GRACE_S: Final = 1.0
 
 # How long the rest of the control channel may take after the process has ended.
 LAST_MESSAGES_S: Final = 1.0
@@ -211,7 +202,8 @@ class BotSession:
             self.status = "stopping"
             log.info("Stopping the bot", reason=reason)
             faults.point("runner.stop")
-            await self._stop_in_steps(self._channel, reason, grace_s)
+            imports_bot = self._process is not None and self._process.imports_bot
+            await stop_in_steps(self, self._channel, reason, grace_s, imports_bot=imports_bot)
         await self.gone.wait()
 
     async def kill(self, reason: str, detail: str | None = None) -> None:
@@ -226,12 +218,12 @@ class BotSession:
         self.detail = detail or self.detail
         self._stop_reason = self._stop_reason or reason
         self.status = "stopping"
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self.gone.wait()
 
     def kill_frozen(self) -> None:
         """Kill a process that no longer runs; the session goes on as after any death of its process."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     async def request(self, method: str, body: Any) -> tuple[int, Any]:
         """Send a request for WebRTC signalling to the bot process.
@@ -285,31 +277,13 @@ class BotSession:
         """End a session that never ran, because the store refused it or the fork failed."""
         self._stop_reason = "refused"
         if self._process is not None:
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             await self.gone.wait()  # `_finish` does the rest
         else:
             self._lease_page.release()
             self.status = "ended"
             self.gone.set()
         self.finished.set()
-
-    async def _stop_in_steps(self, channel: ControlChannel, reason: str, grace_s: float) -> None:
-        await channel.send_stop(reason)
-        imports_bot = self._process is not None and self._process.imports_bot
-        if imports_bot and not channel.is_loaded.is_set():
-            log.info("The bot file is still being imported; sending SIGTERM", pid=self.pid)
-            self._signal(signal.SIGTERM)
-        elif not await self._is_gone_within(grace_s):
-            if channel.end_report is None:
-                log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
-            else:
-                log.warning(
-                    "The bot's exit handlers are still running; sending SIGTERM", pid=self.pid
-                )
-            self._signal(signal.SIGTERM)
-        if not await self._is_gone_within(min(TERM_GRACE_S, grace_s)):
-            log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
-            self._signal(signal.SIGKILL)
 
     async def _finish(
         self,
@@ -324,7 +298,7 @@ class BotSession:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(listening), LAST_MESSAGES_S)
         has_run = self.status in {"running", "stopping"}
-        self._signal(signal.SIGKILL)  # what the bot started and left in its group
+        self.signal(signal.SIGKILL)  # what the bot started and left in its group
         await self.host.fork_server.kill_orphans()  # and what has left the group
         await capture.wait()
         channel.close()
@@ -367,14 +341,14 @@ class BotSession:
         """Kill a process that has reported its end but does not exit."""
         await channel.is_end_reported.wait()
         await asyncio.sleep(pipes.EXIT_GRACE_S + TERM_GRACE_S)
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     async def _is_loaded_in_time(self, channel: ControlChannel) -> bool:
         """Return whether the process gets its bot in time; kill one that takes too long."""
         timeout_s = self._process.load_timeout_s if self._process is not None else 0.0
         outcome = await channel.load_outcome(self.gone, timeout_s, self._keep_page)
         if outcome == "late":
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
         return outcome == "loaded"
 
     def _keep_page(self) -> None:
@@ -404,14 +378,15 @@ class BotSession:
         """Keep `_finish` from cancelling the task that waits for it."""
         self._tasks.discard(asyncio.current_task())
 
-    async def _is_gone_within(self, seconds: float) -> bool:
+    async def is_gone_within(self, seconds: float) -> bool:
+        """Wait for the end of the process up to `seconds`; return whether it came."""
         try:
             await asyncio.wait_for(self.gone.wait(), seconds)
         except TimeoutError:
             return False
         return True
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group of the bot, so that what it started gets it as well."""
         signal_group(self.pid, number, may_lack_group=self.is_live)
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from cordboard.context import bound_context
 from cordboard.emit import get_logger
-from cordboard.runner.bot_session import HAND_OVER_GRACE_S, BotSession
+from cordboard.runner.bot_session import BotSession
+from cordboard.runner.bot_stop import HAND_OVER_GRACE_S
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.pipes import DRAINING
 from cordboard.runner.registry import Registry

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -276,7 +277,7 @@ def _refusal(reply: Reply) -> Exception:
     reason = f"token endpoint: HTTP {reply.status} {str(code)[:100]}"
     if code == "invalid_grant":
         return SignInExpiredError(reason)
-    if reply.status >= 500:  # noqa: PLR2004 - a server error, for which this class of statuses is the sign
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ProviderUnavailableError(reason)
     return ProviderInvalidError(reason)
 

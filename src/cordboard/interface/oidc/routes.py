@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.interface import pages
+from cordboard.interface import rendering
 from cordboard.interface.login import LoginCookies
 from cordboard.interface.oidc.attempts import Attempts
 from cordboard.interface.oidc.errors import ClockSkewError
@@ -16,7 +16,7 @@ from cordboard.web.origin import is_secure
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Sampler
 
-ID_TOKEN_COOKIE: Final = "cordboard_id_token"  # noqa: S105 - a name
+KEPT_COOKIE: Final = "cordboard_id_token"
 _CODE_MAX_CHARS: Final = 4096
 
 log = get_logger("oidc")
@@ -25,7 +25,7 @@ router = APIRouter()
 
 @router.get("/login/start")
 async def start(
-    request: Request, target: Annotated[str, Query(alias="next")] = pages.HOME
+    request: Request, target: Annotated[str, Query(alias="next")] = rendering.HOME
 ) -> Response:
     """Begin a sign-in: redirect to the identity provider.
 
@@ -36,13 +36,13 @@ async def start(
     limits: RequestLimits = request.app.state.request_limits
     limits.login(client_address(request.scope))
     attempts = _attempts(request)
-    attempt = attempts.begin(pages.own_path(target))
+    attempt = attempts.begin(rendering.own_path(target))
     try:
-        url = await _oidc(request).sign_in_url(attempt, pages.base_url(request))
+        url = await _oidc(request).sign_in_url(attempt, rendering.base_url(request))
     except CordboardError as error:
         _log_failure(request, error)
         raise
-    response = pages.redirect_to(url)
+    response = rendering.redirect_to(url)
     attempts.remember(attempt, response, request.cookies, secure=_is_secure(request))
     return response
 
@@ -62,11 +62,11 @@ async def callback(request: Request, state: str = "", code: str = "") -> Respons
         # First: without it, everybody could make this server ask the provider.
         attempt = attempts.end(state, request.cookies, secure=secure)
         await oidc.check_response(request.query_params)
-        found = await oidc.complete(attempt, code[:_CODE_MAX_CHARS], pages.base_url(request))
+        found = await oidc.complete(attempt, code[:_CODE_MAX_CHARS], rendering.base_url(request))
     except CordboardError as error:
         _log_failure(request, error)
         raise
-    response = pages.redirect(request, attempt.target)
+    response = rendering.redirect(request, attempt.target)
     attempts.forget(state, response, secure=secure)
     # A new login with a new key, whatever cookie the request has: nobody can prepare one for others.
     cookies: LoginCookies = request.app.state.login
@@ -79,8 +79,8 @@ async def callback(request: Request, state: str = "", code: str = "") -> Respons
 async def sign_out_page(request: Request) -> Response:
     """Return the page of a person who has signed out here; it leads to the sign-out at the provider."""
     kept = request.cookies.get(_id_token_cookie(secure=_is_secure(request)))
-    url = await _oidc(request).sign_out_url(kept, pages.base_url(request))
-    response = pages.render_page(request, "signed_out.html", url=url)
+    url = await _oidc(request).sign_out_url(kept, rendering.base_url(request))
+    response = rendering.render_page(request, "signed_out.html", url=url)
     _keep_id_token(request, response, None, secure=_is_secure(request))
     return response
 
@@ -107,7 +107,7 @@ def _keep_id_token(
 
 def _id_token_cookie(*, secure: bool) -> str:
     # Not __Host-, which would send it with each request. It grants nothing, so others may set it.
-    return f"{'__Secure-' if secure else ''}{ID_TOKEN_COOKIE}"
+    return f"{'__Secure-' if secure else ''}{KEPT_COOKIE}"
 
 
 def _log_failure(request: Request, error: CordboardError) -> None:
