@@ -70,7 +70,6 @@ OWN_PATHS: Final = frozenset(
 
 _ROUTES: Final = (
     pages,
-    rendering,
     rooms_page,
     sessions_page,
     session_page,
