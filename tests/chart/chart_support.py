@@ -75,7 +75,9 @@ def run(
     program: str, *words: str, values: Mapping[str, Any] | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run helm or kubectl with the values on standard input, and nothing of the user's."""
-    variables = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "HELM_CACHE_HOME": "/tmp"}
+    # Both keep a cache in the home directory.
+    home = str(ROOT / ".make" / "chart-home")
+    variables = {"PATH": os.environ["PATH"], "HOME": home, "HELM_CACHE_HOME": home}
     if program == "kubectl" or words[0] not in {"template", "lint"}:
         variables["KUBECONFIG"] = str(cluster_config())
     done = subprocess.run(
