@@ -20,7 +20,7 @@ from interface.interface_support import an_id
 from plane_support import HEADERS, ask, own_database
 from tests_support import until
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.cluster_full, pytest.mark.timeout(400)]  # two minutes
 TRIAL: dict[str, Any] = {
     "redis": {"url": "redis://127.0.0.1:1/0"},
     "gateway": {"replicas": 0},
