@@ -393,9 +393,9 @@ async def test_client_that_sends_more_than_its_bot_reads_has_to_wait(monkeypatch
 
 async def test_silent_carrier_ends_its_session(monkeypatch: Any, lines: Lines) -> None:
     """A carrier that forgets to close the stream leaves no session behind."""
-    async with stream_edge(monkeypatch, StreamLimits(idle_s=0.3, close_s=0.5)) as edge:
+    async with stream_edge(monkeypatch, StreamLimits(idle_s=1.0, close_s=0.5)) as edge:
         websocket = await edge.open_phone(CALL)
-        for _ in range(6):
+        for _ in range(12):
             await websocket.send_str(MEDIA)
             await asyncio.sleep(0.1)
         assert edge.gateway.leaves == []

@@ -138,7 +138,7 @@ async def test_dead_primary_stops_its_own_shard_only(plane: Plane, three: Primar
         assert await _grant(plane, sid) == grants[sid]
 
     primary.start()
-    await until(lambda: _joins_again(plane), 60)
+    await until(lambda: _joins_again(plane), 120)
     await asyncio.sleep(LEASE_S)
     assert {sid: pid for sid, pid in (await plane.pids()).items() if sid in before} == before
     for sid, _ in calls:
