@@ -94,6 +94,10 @@ def test_hostile_lines_stay_lines(browser: Any, tmp_path: Path) -> None:
         assert flat in shown
         page.fill("#search", "" if "\ud800" in text else text.split("\r")[0])
         page.wait_for_function(IS_SHOWN, arg=flat)
+    page.fill("#search", "")  # all rows again, before they are counted
+    page.wait_for_function(
+        "least => document.querySelectorAll('.row').length > least", arg=len(HOSTILE)
+    )
     for at in range(page.locator(".row").count()):
         page.locator(".row").nth(at).click()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
