@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from cordboard.contract.errors import (
     CordboardError,
@@ -39,6 +39,8 @@ from cordboard.interface.request_limits import RequestLimits
 from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"
+_ICON: Final = (STATIC / "icon.svg").read_bytes()
+
 log = get_logger("pages")
 router = APIRouter()
 
@@ -56,7 +58,8 @@ async def home(request: Request) -> Response:
 @router.get("/favicon.ico", include_in_schema=False)
 async def favicon() -> Response:
     """Serve the icon under the name that browsers request by default."""
-    return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+    # Not a FileResponse, which answers a malformed Range in a form of its own.
+    return Response(_ICON, media_type="image/svg+xml")
 
 
 @router.get("/login")
