@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cordboard import emit
 from cordboard.contract.errors import SettingsError
 from cordboard.interface import log_reader
 from cordboard.interface.app import create_app
@@ -78,6 +79,27 @@ async def test_only_operators_get_lines(staffed: Site, tmp_path: Path) -> None:
     assert (await eve.ask("GET", f"/api{path}/live"))[0] == 404
     theirs = await page_events(boss, f"/api{path}/live")
     assert {"facts", "lines", "section", "read", "end"} == {name for name, _ in theirs}
+
+
+async def test_operator_who_reads_writes_no_line_into_the_session(
+    staffed: Site, tmp_path: Path
+) -> None:
+    """The log of a call has what happened in the call, and not who has looked at it since."""
+    _, boss, path = await ended(staffed)
+    write_lines(tmp_path, an_id("s"), "one")
+    with emit.capture() as records:
+        await opened(boss, path)
+        await page_events(boss, f"/api{path}/live")
+        for read in (
+            f"{path}/report.html",
+            f"{path}/report.txt",
+            f"{path}/bundle.zip",
+            f"/api{path}",
+        ):
+            async with boss.client.get(f"{boss.url}{read}") as answer:
+                assert answer.status == 200
+        await until(lambda: any(path in str(record["meta"].get("path")) for record in records))
+    assert [record for record in records if record["sessionId"] == an_id("s")] == []
 
 
 async def test_stream_of_an_ended_session_has_lines_sections_and_coverage(

@@ -27,6 +27,7 @@ from cordboard.interface.browser_log import LINES_MAX
 from cordboard.interface.gateway_answers import browser_response
 from cordboard.interface.identity import renew_login
 from cordboard.interface.leaving import end_session
+from cordboard.interface.page_events import session_stream
 from cordboard.interface.people import Person
 from cordboard.interface.services import InterfaceServices, Services
 from cordboard.web.event_stream import EventStream
@@ -232,11 +233,7 @@ async def events(
         person: The person.
         record: The session's record.
     """
-    return EventStream(
-        _relay_events(services, session_id),
-        services.request_limits.streams.enter(person.user_id, client_address(request.scope)),
-        session_headers(person, record),
-    )
+    return session_stream(_relay_events(services, session_id), request, services, person, record)
 
 
 async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIterator[bytes]:

@@ -147,38 +147,35 @@ def _operators(overview: dict[str, Any]) -> Figure:
 
 
 def _overdue(overview: dict[str, Any]) -> Figure:
-    number = overview["overdue"]
-    if not number:
-        return Figure("Overdue sessions", "0", "ok", "Each running bot has renewed its lease.")
-    return Figure(
+    return _bad_count(
         "Overdue sessions",
-        str(number),
-        "warn",
-        "Their bots have not renewed their leases: an operator recovers them, or they are partitioned.",
+        overview["overdue"],
+        "Each running bot has renewed its lease.",
+        "Their bots have not renewed their leases. Operators recover them, once they can tell that the bots are gone.",
     )
 
 
 def _recovered(number: int) -> Figure:
-    if not number:
-        return Figure("Recoveries", "0", "ok", "No bot of the newest sessions was lost.")
-    return Figure(
+    return _bad_count(
         "Recoveries",
-        str(number),
-        "warn",
-        "Bots that were lost, and whose sessions others took over.",
+        number,
+        "No bot of the newest sessions was lost.",
+        "Their bots were lost, and others continued the sessions.",
     )
 
 
 def _dead_letters(overview: dict[str, Any]) -> Figure:
-    number = overview["deadLetters"]
-    if not number:
-        return Figure("Dead letters", "0", "ok", "Operators could read every launch.")
-    return Figure(
+    return _bad_count(
         "Dead letters",
-        str(number),
-        "warn",
-        "Launches that no operator could read, usually of another release.",
+        overview["deadLetters"],
+        "Operators could read every launch.",
+        "No operator could read these launches, usually because another release wrote them.",
     )
+
+
+def _bad_count(name: str, number: int, none: str, some: str) -> Figure:
+    """Return a figure that should be 0, with its meaning if there are none and if there are some."""
+    return Figure(name, str(number), "warn" if number else "ok", some if number else none)
 
 
 def _sources(sources: list[SourceState]) -> Figure:

@@ -4,23 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 
-from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, GatewayError, StoreUnavailableError
 from cordboard.contract.state import LIVE, TERMINAL
 from cordboard.emit import get_logger
 from cordboard.interface import plain_words, session_page
 from cordboard.interface.access import SeenRecord, SignedIn
-from cordboard.interface.page_events import page_event
+from cordboard.interface.page_events import page_event, session_stream
 from cordboard.interface.services import InterfaceServices, Services
 from cordboard.interface.session_owners import creation_time
 from cordboard.logs.timespec import timestamp
 from cordboard.web.event_stream import EventStream
-from cordboard.web.proxies import client_address
 
 PING_S: Final = 15.0
 RECONNECT_MS: Final = 3000
@@ -38,23 +36,22 @@ router = APIRouter(prefix="/api")
 
 @router.get("/sessions/{session_id}/live")
 async def live(
-    session_id: str, request: Request, services: Services, person: SignedIn, record: SeenRecord
+    _id: Annotated[str, Path(alias="session_id")],
+    request: Request,
+    services: Services,
+    person: SignedIn,
+    record: SeenRecord,
 ) -> EventStream:
     """Follow a session for its page, as server-sent events; operators also get its log lines.
 
     Args:
-        session_id: The session.
         request: The request.
         services: The interface's services.
         person: The person.
         record: The session's record.
     """
     feed = SessionFeed(request, services, record, with_lines=person.is_operator)
-    return EventStream(
-        feed.events(),
-        services.request_limits.streams.enter(person.user_id, client_address(request.scope)),
-        {HEADER_SESSION_ID: session_id},
-    )
+    return session_stream(feed.events(), request, services, person, record)
 
 
 class SessionFeed:
