@@ -63,6 +63,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if may_be_fast(collection_path) else True
 
 
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's settings is seen."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CORDBOARD_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A real server, started for this run; `own_database` gives a part of it."""

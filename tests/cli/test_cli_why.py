@@ -1,7 +1,6 @@
 """`cordboard why` as a user meets it: the answer, its forms, exit statuses; files with lost lines."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,17 +14,9 @@ from logs.why_support import planted
 
 CAUSE, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine's settings is seen."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("CORDBOARD_")]:
-        monkeypatch.delenv(name)
 
 
 def write(folder: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -8,30 +8,19 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.errors import SettingsError
-from cordboard.environment import OIDC_SECRET, SESSION_SECRET
 from cordboard.interface.app import create_app
 from cordboard.interface.identity import require_login
 from cordboard.settings import Settings
 from interface.interface_support import Browser, Site
 from interface.oidc_support import (
     CLIENT_ID,
-    CLIENT_SECRET,
     SignIn,
     StrictProvider,
     oidc_settings,
     open_oidc_site,
-    open_provider,
 )
 
 HTML = {"Accept": "text/html"}
-
-
-@pytest.fixture
-async def provider(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StrictProvider]:
-    monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
-    monkeypatch.setenv(OIDC_SECRET, CLIENT_SECRET)
-    async with open_provider() as opened:
-        yield opened
 
 
 @pytest.fixture

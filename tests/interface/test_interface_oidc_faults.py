@@ -27,14 +27,6 @@ WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 @pytest.fixture
-async def provider(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StrictProvider]:
-    monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
-    monkeypatch.setenv(OIDC_SECRET, CLIENT_SECRET)
-    async with open_provider() as opened:
-        yield opened
-
-
-@pytest.fixture
 async def site(provider: StrictProvider) -> AsyncIterator[Site]:
     async with open_oidc_site(provider, interface_logins_per_minute=1000) as opened:
         yield opened

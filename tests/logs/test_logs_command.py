@@ -27,17 +27,9 @@ COMMAND = (sys.executable, "-m", "cordboard", "logs")
 USAGE = 2
 INTERRUPTED = 130
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine's settings is seen."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("CORDBOARD_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

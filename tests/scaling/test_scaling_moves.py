@@ -3,29 +3,19 @@
 These take minutes (`-m cluster_full`); a rollout with three calls is in every run (test_scaling_rollout.py).
 """
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
 
 from cluster_support import Cluster, lose_node_of, need_faults
-from plane_support import own_database
 from scaling.external_metrics import autoscaler, slots_wanted
-from scaling.warm_runners import KUBECTL, LABELS, NAME, WarmRunners, warm_runners
+from scaling.warm_runners import KUBECTL, LABELS, NAME, WarmRunners
 from tests_support import until
 
 pytestmark = [pytest.mark.cluster_full, pytest.mark.timeout(900)]
 CALLS = [f"call-{number}" for number in range(10)]
 for _version in ("v1", "v1beta1"):
     create_namespaced_resource("policy", _version, "PodDisruptionBudget", "poddisruptionbudgets")
-
-
-@pytest.fixture
-async def warm(cluster: Cluster, tmp_path: Path, redis_url: str) -> AsyncIterator[WarmRunners]:
-    async with warm_runners(cluster, tmp_path, own_database(redis_url)) as made:
-        yield made
 
 
 async def test_rollout(warm: WarmRunners) -> None:

@@ -1,22 +1,11 @@
 """Pods of warm runners are replaced while calls are live."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from cluster_support import Cluster
-from plane_support import own_database
-from scaling.warm_runners import WarmRunners, warm_runners
+from scaling.warm_runners import WarmRunners
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-async def warm(cluster: Cluster, tmp_path: Path, redis_url: str) -> AsyncIterator[WarmRunners]:
-    async with warm_runners(cluster, tmp_path, own_database(redis_url)) as made:
-        yield made
 
 
 async def test_rollout_hands_calls_over_and_marks_follow(warm: WarmRunners) -> None:

@@ -1,12 +1,10 @@
 """What the pages read from the gateway: lists of sessions, and the state of the plane."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from cordboard.contract.errors import GatewayError, InvalidValueError, StoreUnavailableError
-from cordboard.web.gateway_proxy import RETRY_DEFAULT_S, GatewayProxy
+from cordboard.web.gateway_proxy import GatewayProxy
 
 _OPTIONAL: Final = dict.fromkeys(
     ("reason", "detail", "bot", "userId", "userName", "attempt", "takeOvers", "build")
@@ -31,28 +29,10 @@ async def read_sessions(
         InvalidValueError: The gateway does not accept a parameter.
     """
     given = {name: value for name, value in query.items() if value not in (None, "")}
-    page = await _read(gateway, f"/sessions?{urlencode(given)}")
+    page = await gateway.read(f"/sessions?{urlencode(given)}")
     return [complete(record) for record in page["sessions"]], page["nextCursor"]
 
 
 async def read_overview(gateway: GatewayProxy) -> dict[str, Any]:
     """Return the queue, the runners and the operators."""
-    return await _read(gateway, "/overview")
-
-
-async def _read(gateway: GatewayProxy, path: str) -> dict[str, Any]:
-    reply = await gateway.ask("GET", path)
-    if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        raise InvalidValueError(
-            "The search contains an invalid value.",
-            hint="Go back, and change what you searched for.",
-        )
-    if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        raise StoreUnavailableError(
-            "The service is temporarily unavailable.",
-            retry_after_s=reply.retry_after_s(RETRY_DEFAULT_S),
-        )
-    if not reply.is_success:
-        raise GatewayError(f"The gateway answered HTTP {reply.status}.")
-    found: dict[str, Any] = reply.json()
-    return found
+    return await gateway.read("/overview")

@@ -11,6 +11,7 @@ import aiohttp
 from cordboard.contract.errors import (
     CordboardError,
     GatewayError,
+    InvalidValueError,
     NotFoundError,
     StoreUnavailableError,
 )
@@ -103,11 +104,28 @@ class GatewayProxy:
             NotFoundError: There is no such session.
             StoreUnavailableError: The gateway cannot reach Redis.
         """
-        reply = await self.ask(
-            "GET", session_path(session_id) + ("?runner=true" if with_runner else "")
-        )
+        return await self.read(session_path(session_id) + ("?runner=true" if with_runner else ""))
+
+    async def read(self, path: str) -> dict[str, Any]:
+        """Return what the gateway has at a path.
+
+        Args:
+            path: The path, with its query.
+
+        Raises:
+            NotFoundError: There is no such session.
+            InvalidValueError: The gateway does not accept a parameter.
+            StoreUnavailableError: The gateway cannot reach Redis.
+            GatewayError: The gateway gave another answer.
+        """
+        reply = await self.ask("GET", path)
         if reply.status == HTTPStatus.NOT_FOUND:
             raise NotFoundError("No such call was found.", hint="Join again.")
+        if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise InvalidValueError(
+                "The search contains an invalid value.",
+                hint="Go back, and change what you searched for.",
+            )
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise StoreUnavailableError(
                 "The service is temporarily unavailable.",
@@ -115,8 +133,8 @@ class GatewayProxy:
             )
         if not reply.is_success:
             raise GatewayError(f"The gateway answered HTTP {reply.status}.")
-        record: dict[str, Any] = reply.json()
-        return record
+        found: dict[str, Any] = reply.json()
+        return found
 
     async def suspect(self, session_id: str) -> Reply:
         """Report that the bot of a session may be dead, so that an operator asks its runner at once.

@@ -190,17 +190,7 @@ def _value(value: Any) -> str:
     return as_text(value) if bare else json.dumps(value, ensure_ascii=False)
 
 
-# --- numbers and times
-
-
-def number(value: Any) -> float | None:
-    """Return a value of ``meta`` as a number; None when it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+# --- times
 
 
 def microseconds(timestamp: Any) -> int | None:

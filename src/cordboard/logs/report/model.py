@@ -7,13 +7,14 @@ from itertools import chain
 from typing import Any, Final
 
 from cordboard.logs.coverage import Coverage, count
-from cordboard.logs.report.entry import WHO, Entry, HeadTail, number, one_line
+from cordboard.logs.report.entry import WHO, Entry, HeadTail, one_line
 from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
 from cordboard.logs.report.prices import Prices
 from cordboard.logs.report.stages import Stay
 from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
 from cordboard.logs.session import BROWSER, HEARD
 from cordboard.logs.stays import stays
+from cordboard.logs.values import number
 from cordboard.logs.why import Answer, StoryMaker, answer
 
 SESSIONS_MAX: Final = 500

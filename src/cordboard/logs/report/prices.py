@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cordboard.contract.errors import SettingsError
-from cordboard.logs.report.entry import number, one_line
+from cordboard.logs.report.entry import one_line
 from cordboard.logs.report.records import Usage
+from cordboard.logs.values import number
 
 _MILLION: Final = 1_000_000
 _MINUTE_S: Final = 60.0

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from cordboard.contract.call_events import MEDIA_ENDS
 from cordboard.contract.media_quality import RULES
-from cordboard.logs.report.entry import Entry, as_text, length, microseconds, number, one_line
+from cordboard.logs.report.entry import Entry, as_text, length, microseconds, one_line
+from cordboard.logs.values import number
 
 COUNTED: Final = (
     "prompt_tokens",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from cordboard.logs.report.entry import Entry, as_text, length, number
+from cordboard.logs.report.entry import Entry, as_text, length
 from cordboard.logs.report.records import FREQUENT, network, speech, tools, usage
 from cordboard.logs.report.turns import heard_ms, turns
 from cordboard.logs.takeovers import RECOVERED, TakeOver, take_overs
+from cordboard.logs.values import number
 
 PATH: Final[dict[str, str]] = {
     "page.opened": "Page opened",

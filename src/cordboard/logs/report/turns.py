@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from cordboard.logs.report.entry import Entry, as_text, microseconds, number, one_line
+from cordboard.logs.report.entry import Entry, as_text, microseconds, one_line
 from cordboard.logs.report.records import SPEAKERS, WORDS_MAX
+from cordboard.logs.values import number
 
 _OF_TURNS: Final = {
     "turn.started": "",

@@ -5,9 +5,10 @@ from functools import partial
 from typing import Final
 
 from cordboard.logs.session import HEARD
+from cordboard.logs.values import number
 from cordboard.logs.why.ends import short
 from cordboard.logs.why.finding import Effect, Finding, not_shown, proved, ruled_out
-from cordboard.logs.why.story import Fact, Story, number
+from cordboard.logs.why.story import Fact, Story
 from cordboard.logs.why.thresholds import CRASH_AFTER_MS, SLOW_PART, SLOW_TURN_MS, SLOW_TURNS
 
 # The keys of Pipecat's `UserBotLatencyObserver`, 1.14.

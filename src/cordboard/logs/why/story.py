@@ -1,6 +1,5 @@
 """The lines of one session, as the rules see them: believable, in time order, of the last stay, bounded."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.session import BROWSER, CLOSED, HEARD
 from cordboard.logs.stays import stays
 from cordboard.logs.timespec import seconds
+from cordboard.logs.values import number
 
 LINES_MAX: Final = 1000
 """So many lines of each kind are kept: half of them the first ones, half the last. A day of `media.stats` is more."""
@@ -174,16 +174,6 @@ class Fact:
         keys = {"boot": BOOT, "seq": SEQ, "timestamp": TIMESTAMP, "service": SERVICE}
         names = keys | {"event": EVENT, "message": MESSAGE, "meta": META}
         return {name: value for name, key in names.items() if (value := self.record.get(key))}
-
-
-def number(value: Any) -> float | None:
-    """Return a value as a finite number; None when it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 class _Ends:
