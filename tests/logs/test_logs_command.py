@@ -33,7 +33,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A local log directory with a call in it."""
     logs = tmp_path / "logs"
     monkeypatch.setenv("CORDBOARD_LOG_DIR", str(logs))
