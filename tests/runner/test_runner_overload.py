@@ -106,20 +106,20 @@ class TestCpuUsage:
 
 async def test_overloaded_runner_offers_no_slot(store: RedisStore) -> None:
     """An overloaded runner gets no sessions and refuses starts; a recovered one gets them again."""
-    host: Any = SimpleNamespace(runner_id="r", url="http://x")
+    host: Any = SimpleNamespace(runner_id="r", url="http://x", pod="")
     registry = Registry(host, 4)
     heartbeat = Heartbeat(store, registry, ("default",))
-    await heartbeat.beat()
+    await until(heartbeat.beat)  # a busy machine may answer too late once
     assert await store.runners.free_slots() == 4
     registry.is_overloaded = True
-    await heartbeat.beat()
+    await until(heartbeat.beat)
     assert (await store.runners.free_slots(), registry.free) == (0, 0)
     await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
     assert (await store.placement.assign("a", 1)).outcome == "none"
     with pytest.raises(BusyError):
         registry.check_free_slot()
     registry.is_overloaded = False
-    await heartbeat.beat()
+    await until(heartbeat.beat)
     assert (await store.placement.assign("a", 1)).outcome == "assigned"
 
 
