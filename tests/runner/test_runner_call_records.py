@@ -10,6 +10,7 @@ from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     ClientConnectedFrame,
+    ErrorFrame,
     Frame,
     FunctionCallCancelFrame,
     FunctionCallFromLLM,
@@ -244,6 +245,35 @@ async def test_raised_error_has_the_category_of_its_exception(
     await run_call(fail)
     (failed,) = records(lines, "service.error")
     assert failed["category"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Unknown error occurred: Error code: 401 - {'error': 1}", "authentication"),
+        ("Unknown error occurred: Error code: 429 - {'error': 1}", "rate_limit"),
+        ("server rejected WebSocket connection: HTTP 403", "authentication"),
+        ("Stage error: Server error '503 Unavailable' for url 'https://a'", "server"),
+        ("Error getting audio: 429, message='Too Many', url='https://a'", "rate_limit"),
+        ("Error getting audio (status: 400, error: no voice)", "request"),
+        ("Fal API error (402): no credit", "rate_limit"),
+        ("Error code: 418 - {}", "other"),
+        ("The user said: flight 401, gate 429", "other"),
+        (f"Unknown error occurred: {'x' * 200} Error code: 401", "other"),
+    ],
+)
+async def test_error_of_words_only_has_the_category_of_its_status(
+    lines: Lines, text: str, expected: str
+) -> None:
+    """Most services of Pipecat report a text without an exception; SDKs name the status in it."""
+
+    async def fail(stage: Stage) -> None:
+        await stage.push_frame(ErrorFrame(error=text), FrameDirection.UPSTREAM)
+
+    await run_call(fail)
+    (failed,) = records(lines, "service.error")
+    assert failed["category"] == expected
+    assert "text" not in failed
 
 
 @pytest.mark.parametrize(

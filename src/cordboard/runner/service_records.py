@@ -1,9 +1,11 @@
 """The records of speech, of services and of tools, from what Pipecat's observers report."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
 from cordboard.runner.call_log import CallLog, iso
@@ -47,6 +49,25 @@ _EXCEPTIONS: Final[Mapping[str, str]] = {
     "BadRequest": "request",
     "NotFound": "request",
     "UnprocessableEntity": "request",
+}
+
+# How the text of an error names the HTTP status: SDKs of OpenAI's kind, websockets, httpx, aiohttp, and Pipecat itself.
+# Of 137 errors that the services of Pipecat 1.14 report, 127 have a text only.
+_STATUS: Final = re.compile(
+    r"(?:\bError code: |\bHTTP |\berror '|\bstatus: |\berror \()([45]\d\d)\b|\b([45]\d\d), message='",
+    re.IGNORECASE,
+)
+# What a service quotes of its input comes behind the status.
+_STATUS_WITHIN: Final = 120
+# As Pipecat classifies the status of an exception.
+_OF_STATUS: Final[Mapping[int, str]] = {
+    401: "authentication",
+    402: "rate_limit",
+    403: "authentication",
+    429: "rate_limit",
+    400: "request",
+    404: "request",
+    422: "request",
 }
 
 
@@ -186,7 +207,7 @@ class ErrorRecords:
 
 
 def _category(report: Any) -> str:
-    """Return the category of an error by Pipecat's, and by its exception where Pipecat has none.
+    """Return the category of an error by Pipecat's; where Pipecat has none, by its exception, or the status in its text.
 
     Pipecat has no category for a timeout. It has none either for what a service raises while it processes a frame.
     """
@@ -196,4 +217,17 @@ def _category(report: Any) -> str:
         return "timeout"
     if known != "other":
         return known
-    return next((kind for word, kind in _EXCEPTIONS.items() if word in name), "other")
+    if name:
+        return next((kind for word, kind in _EXCEPTIONS.items() if word in name), "other")
+    return _category_of_text(str(report.message)) if report.category.value == "unknown" else "other"
+
+
+def _category_of_text(text: str) -> str:
+    """Return the category of an error of which nothing but a text is known."""
+    found = _STATUS.search(text[:_STATUS_WITHIN])
+    if found is None:
+        return "other"
+    status = int(found[1] or found[2])
+    return (
+        "server" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OF_STATUS.get(status, "other")
+    )
