@@ -247,6 +247,12 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "bot_raised by its exit": lambda: _crashed(status="exit status 3"),
     "page_frozen": lambda: _device("frozen", "resumed", 8000),
     "microphone_muted": lambda: _device("muted", "unmuted", 8000),
+    "page_frozen, told when it is over": lambda: _left(
+        stats(_talk()).event(17_000, "browser", "device.changed", kind="resumed", duration_ms=8000)
+    ),
+    "microphone_muted, told when it is over": lambda: _left(
+        stats(_talk()).event(17_000, "browser", "device.changed", kind="unmuted", duration_ms=8000)
+    ),
     "no_path": _unanswered,
     "no_path by its end": _unanswered_without_a_word,
     "one_way_sound": lambda: _left(stats(_talk(), page={"packets_received": 0})),

@@ -18,6 +18,7 @@ from cordboard.logs.why.thresholds import (
     ONE_WAY_MS,
     PACKETS_MIN,
     RAISED_SHARE,
+    Threshold,
 )
 
 _STATS: Final = "media.stats"
@@ -267,27 +268,8 @@ def _is_deaf(quiet: Sequence[Fact], there: Sequence[Fact]) -> bool:
 
 def page_frozen(story: Story) -> Finding:
     """Judge whether the browser froze the page."""
-    changes = story.where("device.changed", lambda fact: fact.text("kind") in {"frozen", "resumed"})
-    frozen = [fact for fact in changes if fact.text("kind") == "frozen"]
-    resumed = [fact for fact in changes if fact.text("kind") == "resumed"]
-    spans = [
-        (fact, ms) for fact, ms in _frozen_spans(story, frozen, resumed) if ms > FROZEN_MS.value
-    ]
-    if spans:
-        longest = max(ms for _, ms in spans) / 1000
-        words = f"The browser froze the page for {longest:.1f} s."
-        return proved(words, *(fact for fact, _ in spans), *resumed, effect="disturbed")
-    if changes:
-        return ruled_out("The page was frozen for a moment only.", *changes)
-    return _no_change(story, "The page was not frozen.")
-
-
-def _frozen_spans(
-    story: Story, frozen: Sequence[Fact], resumed: Sequence[Fact]
-) -> list[tuple[Fact, float]]:
-    """Return each freeze with its length; a page may tell of one only when it goes on."""
-    told = [(fact, ms) for fact in resumed if (ms := fact.number("duration_ms")) is not None]
-    return [*_spans(story, frozen, resumed), *told]
+    said, unsaid = "The browser froze the page", "The page was not frozen."
+    return _changed(story, ("frozen", "resumed"), FROZEN_MS, said, unsaid)
 
 
 def microphone_muted(story: Story) -> Finding:
@@ -295,17 +277,36 @@ def microphone_muted(story: Story) -> Finding:
     refused = microphone_refused(story)
     if refused is not None:
         return proved("The page got no microphone.", refused, story.end, effect="ended")
-    changes = story.where("device.changed", lambda fact: fact.text("kind") in {"muted", "unmuted"})
-    muted = [fact for fact in changes if fact.text("kind") == "muted"]
-    unmuted = [fact for fact in changes if fact.text("kind") == "unmuted"]
-    spans = [(fact, ms) for fact, ms in _spans(story, muted, unmuted) if ms > MUTED_MS.value]
-    if spans:
-        longest = max(ms for _, ms in spans) / 1000
-        words = f"The system muted the microphone for {longest:.1f} s."
-        return proved(words, *(fact for fact, _ in spans), *unmuted, effect="disturbed")
-    if changes:
-        return ruled_out("The microphone was muted for a moment only.", *changes)
-    return _no_change(story, "The system did not mute the microphone.")
+    said, unsaid = "The system muted the microphone", "The system did not mute the microphone."
+    return _changed(story, ("muted", "unmuted"), MUTED_MS, said, unsaid)
+
+
+def _changed(
+    story: Story, kinds: tuple[str, str], over: Threshold, said: str, unsaid: str
+) -> Finding:
+    """Judge whether the caller's device was in a state for too long.
+
+    Args:
+        story: The story.
+        kinds: The kinds of `device.changed` which begin the state and end it.
+        over: For how long is too long.
+        said: That the state was there, without a full stop.
+        unsaid: That it was not.
+    """
+    begun, ended = (
+        [fact for fact in story.all("device.changed") if fact.text("kind") == kind]
+        for kind in kinds
+    )
+    # A page may tell of the state only when it is over.
+    told = [(fact, ms) for fact in ended if (ms := fact.number("duration_ms")) is not None]
+    spans = [*_spans(story, begun, ended), *told]
+    long = [(fact, ms) for fact, ms in spans if ms > over.value]
+    if long:
+        words = f"{said} for {max(ms for _, ms in long) / 1000:.1f} s."
+        return proved(words, *(fact for fact, _ in long), *ended, effect="disturbed")
+    if begun or ended:
+        return ruled_out(f"{said} for a moment only.", *begun, *ended)
+    return _no_change(story, unsaid)
 
 
 def _no_change(story: Story, words: str) -> Finding:
