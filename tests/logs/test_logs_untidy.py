@@ -48,6 +48,32 @@ def test_an_empty_text_names_nothing(tmp_path: Path, key: str, empty: Any) -> No
     assert said == ["joined", "own"]
 
 
+# --- numbers that no clock and no logger writes
+
+LONG = "1" * 5000
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"timestamp":{HUGE},"message":"x"}}',
+        f'{{"timestamp":"{LONG}","message":"x"}}',
+        f'{{"timestamp":"{LONG}.5","message":"x"}}',
+        f'{{"__REALTIME_TIMESTAMP":"{LONG}","MESSAGE":"x"}}',
+        f'{{"message":"{{\\"a\\":1}}","time":{HUGE}}}',
+        f'{{"timestamp":"{at(1)}","level":"{LONG}","message":"x"}}',
+        f'{{"timestamp":"{at(1)}","PRIORITY":"{LONG}","message":"x"}}',
+    ],
+)
+def test_number_beyond_all_bounds_ends_no_query(tmp_path: Path, line: str) -> None:
+    """A time or level that no machine can compute with is none; the other lines are read."""
+    own = [encoded(record(n, seq=n, session="call-7")) for n in (1, 2)]
+    write_lines(tmp_path / "a.log", [own[0], line.encode(), own[1]])
+    assert len(ask(tmp_path, level="debug").lines) == 3
+    assert ask(tmp_path, session="call-7").raws == own
+
+
 # --- texts without times: each line is looked at a few times, not once for each hit
 
 

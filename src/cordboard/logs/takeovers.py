@@ -6,10 +6,10 @@ Pure. The plane's own events tell of the deaths, those of callers and edges of t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any, Final, Protocol
 
 from cordboard.logs.timespec import timestamp
+from cordboard.logs.values import number
 
 RECOVERED: Final = "session.recovered"
 RESUMED: Final = frozenset({"call.resumed", "stream.resumed"})
@@ -211,6 +211,5 @@ def _text(item: Told, name: str) -> str:
 
 def _whole(value: Any) -> int | None:
     """Return a member as a whole number that is not negative; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return round(value) if isfinite(value) and value >= 0 else None
+    found = number(value)
+    return None if found is None or found < 0 else round(found)

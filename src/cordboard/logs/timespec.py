@@ -29,6 +29,9 @@ _DATE: Final = pattern(
     r" ?([Zz]|[+-]\d\d:?\d\d)?)?",
     re.ASCII,
 )
+# As seconds 1973 to 2286, which no other unit reaches in a time of these years.
+_EPOCH_FIRST_S: Final = 10**8
+_EPOCH_END_S: Final = 10**10
 _MOMENT_HINT: Final = (
     "Use 2026-11-23T10:11:12Z, 2026-11-23 10:11, 14:05, yesterday 14:05, "
     "or a duration before now such as 90s, 10m, 1h30m or 2d."
@@ -126,9 +129,13 @@ def timestamp(at: datetime) -> str:
 
 
 def key_of_epoch(number: float) -> bytes | None:
-    """Return the key of a Unix time in seconds, milli-, micro- or nanoseconds."""
+    """Return the key of a Unix time, a `number` of seconds, milli-, micro- or nanoseconds.
+
+    Returns:
+        None if it is in none of these units a time of the years 1973 to 2286.
+    """
     for unit in (1, 1_000, 1_000_000, 1_000_000_000):
-        if 1e8 <= number / unit < 1e10:  # noqa: PLR2004 - the years 1973 to 2286
+        if _EPOCH_FIRST_S * unit <= number < _EPOCH_END_S * unit:
             micros = int(number * 1_000_000 // unit) if unit > 1 else round(number * 1_000_000)
             at = datetime.fromtimestamp(micros // 1_000_000, UTC)
             return timestamp(at.replace(microsecond=micros % 1_000_000)).encode()

@@ -19,6 +19,7 @@ OWN_KEY: Final = slice(_KEY_FROM, _KEY_TO)
 _TAIL_MIDDLE: Final = b'","seq":'
 _TAIL_BYTES: Final = 64
 _HEAD_BYTES: Final = 256  # a text line's timestamp is within these
+_EPOCH_CHARS_MAX: Final = 40  # nanoseconds have 19 digits; of thousands `int` makes no number
 # Local times may be a day ahead of UTC: the furthest zone is UTC+14.
 _ZONES_APART: Final = timedelta(hours=14)
 
@@ -119,6 +120,8 @@ def _record_key(record: Mapping[str, Any], formats: Formats, *, zoned: bool) -> 
 def _key_of_value(value: Any, formats: Formats, *, zoned: bool) -> bytes | None:
     if isinstance(value, str):
         if value.replace(".", "", 1).isdigit() and value.isascii():
+            if len(value) > _EPOCH_CHARS_MAX:
+                return None
             return key_of_epoch(float(value) if "." in value else int(value))
         return _key_in(value.encode("utf-8", "replace"), formats, zoned=zoned)
     if isinstance(value, int | float) and not isinstance(value, bool):

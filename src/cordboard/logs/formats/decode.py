@@ -334,6 +334,9 @@ _ANYWHERE: Final = pattern(
     r"|\[(?:\w+:)?((?i:trace|debug|info|notice|warn|warning|error|crit|critical|alert|emerg|fatal))\d? *\]"
     r'|\b(?:level|lvl|severity)="?(\w+)'
 )
+_LEVEL_DIGITS_MAX: Final = (
+    9  # the largest scale known goes to 1000; of thousands `int` makes no number
+)
 _PHP: Final[dict[str, Level]] = {"Fatal": "error", "Parse": "error", "Deprecated": "warn"}
 
 
@@ -346,7 +349,7 @@ def level_of(value: Any) -> Level | None:
     """
     if isinstance(value, str):
         name = value.strip()
-        if name.isascii() and name.isdigit():
+        if name.isascii() and name.isdigit() and len(name) <= _LEVEL_DIGITS_MAX:
             return level_of(int(name))
         return level_from_name(name) or _FURTHER_NAMES.get(name.lower())
     if not isinstance(value, int | float) or isinstance(value, bool):
