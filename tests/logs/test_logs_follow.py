@@ -1,5 +1,7 @@
 """Following: what is written from now on, across rotation, truncation and new files."""
 
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source, Stream
+from cordboard.logs.sources.command import open_source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.timespec import timestamp
 from logs.logs_support import encoded, record
@@ -166,6 +169,39 @@ def test_half_a_line_waits(writer: Writer) -> None:
         out.write(f"{now()} INFO done\n".encode())
     assert reading.messages() == ["ERROR it broke", "INFO done"]
     assert reading.lines[0].record["error"]["type"] == "ValueError"
+
+
+ENDLESS = """
+import sys
+line = {line!r} + b"\\n"
+while True:
+    sys.stdout.buffer.write(line * 100)
+"""
+
+
+def test_stream_that_is_faster_than_its_reader_is_shown(writer: Writer) -> None:
+    """Lines are shown while more arrive; whoever brings them waits."""
+    line = encoded(record(0, message="again"))
+    words = [sys.executable, "-c", ENDLESS.format(line=line), "{follow}"]
+    source = open_source({"command": words, "follow": "-f"})
+    following = Following(writer.folder, 10, [source])
+    assert following.messages() == ["again"] * 10
+
+
+def test_folder_that_is_made_again_is_followed(writer: Writer) -> None:
+    """A folder that was removed meanwhile is looked for until it is there again."""
+    folder = writer.folder / "logs"
+    folder.mkdir()
+    again = Writer(folder)
+    again.say("before")
+    following = Following(folder, 1)
+    shutil.rmtree(folder)
+    notes = following.reader.coverage
+    while not any("does not exist" in note for note in notes().notes):
+        time.sleep(0.05)
+    folder.mkdir()
+    again.say("after")
+    assert following.messages() == ["after"]
 
 
 def test_filters_hold(writer: Writer) -> None:

@@ -34,7 +34,10 @@ _POLL_S: Final = 0.1
 _LOOK_S: Final = 1.0  # between looks for new streams
 _SETTLE_S: Final = 0.3  # a remote stream that is silent for so long has told its history
 _SETTLE_MAX_S: Final = 10.0
+_SETTLE_MAX_BYTES: Final = 32 << 20  # of history, sorted as a whole; entries take about thrice that
 _TURN_BYTES: Final = 8 << 20
+_ARRIVALS_BYTES: Final = 1 << 20  # taken in one turn: a stream may bring more than is ever read
+_NEWS_MAX: Final = 128  # chunks of 64 KiB at most; then those who bring them wait
 _TOLD_MAX: Final = 50_000  # entries of which is known who has told them; twice, at most
 _GONE_S: Final = 30.0  # so long a deleted file is still looked at: its writer may not know yet
 
@@ -118,7 +121,7 @@ class Follower:
             for number, track in enumerate(tracks.found)
         ]
         self._remote: dict[int, Tail] = {}
-        self._news: queue.SimpleQueue[Stream | tuple[int, bytes]] = queue.SimpleQueue()
+        self._news: queue.Queue[Stream | tuple[int, bytes]] = queue.Queue(_NEWS_MAX)
         self._began = timestamp(datetime.now(UTC)).encode()
         self._held: list[Arrival] = []
         self._told: dict[int, int] = {}
@@ -131,10 +134,12 @@ class Follower:
     def lanes(self) -> list[Lane]:
         """Return what remote streams tell of the past, once they have fallen silent."""
         begun = quiet = time.monotonic()
+        left = _SETTLE_MAX_BYTES
         found: dict[int, list[Entry]] = {}
-        while self._remote and (now := time.monotonic()) - begun < _SETTLE_MAX_S:
+        while self._remote and left > 0 and (now := time.monotonic()) - begun < _SETTLE_MAX_S:
             for tail, data in self._arrived():
                 quiet = now
+                left -= len(data)
                 found.setdefault(tail.number, []).extend(tail.entries(data, now))
             if now - quiet > _SETTLE_S:
                 break
@@ -197,16 +202,18 @@ class Follower:
     # --- what arrives
 
     def _arrived(self) -> Iterator[tuple[Tail, bytes]]:
-        """Yield what other threads have brought, after at most one turn."""
-        wait = True
-        while True:
+        """Yield what other threads have brought, after at most one turn, and not more than can be read in one."""
+        wait, left = True, _ARRIVALS_BYTES
+        while left > 0:
             try:
                 news = self._news.get(timeout=_POLL_S) if wait else self._news.get_nowait()
             except queue.Empty:
                 return
             wait = False
             if isinstance(news, tuple):
-                yield self._remote[news[0]], news[1]
+                number, data = news
+                left -= len(data)
+                yield self._remote[number], data
             elif news.tape is not None:
                 track = self._tracks.add_file(news, news.tape)
                 if track is not None:
@@ -228,15 +235,16 @@ class Follower:
         track.shortfalls = list(stream.shortfalls())
 
     def _look(self, source: Source) -> None:
-        """Look for streams that come new."""
+        """Look for streams that come new; a source that shows nothing for a while may do so again."""
+        notes = self._tracks.notes
         while True:
             time.sleep(_LOOK_S)
             try:
                 for stream in source.streams(self._tracks.query):
                     self._news.put(stream)
             except CordboardError as error:
-                self._tracks.notes.append(f"{source.name}: {error.message}")
-                return
+                if (note := f"{source.name}: {error.message}") not in notes:
+                    notes.append(note)
 
     @staticmethod
     def _in_background(work: Callable[[], None]) -> None:
