@@ -163,30 +163,28 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_program_is_stopped_with_all_that_it_started(tmp_path: Path) -> None:
-    """Closing ends the program's group, a grandchild that ignores SIGTERM included."""
-    pids = tmp_path / "pids"
-    child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    parent = (
-        "import subprocess, sys, os, time\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
-        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
-        "time.sleep(600)\n"
-    )
-    source = open_source({"command": program(parent)})
+IGNORES = "import os, pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+CHILD = f"{IGNORES}; pathlib.Path(sys.argv[1]).write_text(f'{{os.getpid()}}.'); time.sleep(600)"
+STARTS = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', *sys.argv[1:]])"
+
+
+@pytest.mark.parametrize("then", ["time.sleep(600)", "print('started')"], ids=["stays", "ends"])
+def test_a_program_is_stopped_with_all_that_it_started(tmp_path: Path, then: str) -> None:
+    """Closing ends the program's group, a child that ignores SIGTERM included, even if the program has ended."""
+    noted = tmp_path / "pid"
+    source = open_source({"command": [*program(f"{STARTS}; {then}"), CHILD, str(noted)]})
     (stream,) = source.streams(Query())
     reading = threading.Thread(target=lambda: list(stream.read()))
     reading.start()
-    while not pids.exists() or len(pids.read_text().split()) < 2:
+    while not noted.exists() or not noted.read_text().endswith("."):
         time.sleep(0.01)
     source.close()
     reading.join(20)
     assert not reading.is_alive()
-    for pid in map(int, pids.read_text().split()):
-        deadline = time.monotonic() + 20
-        while alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not alive(pid)
+    pid, deadline = int(noted.read_text()[:-1]), time.monotonic() + 20
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(pid)
 
 
 def test_following_needs_a_placeholder() -> None:

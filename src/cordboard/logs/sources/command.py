@@ -16,8 +16,10 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -43,6 +45,7 @@ _ERROR_LINES: Final = 20  # of stderr, so that a program that complains without 
 _ERROR_CHARS: Final = 500
 # A client that is stopped may remove a temporary file, as gcloud and aws do, before it is killed.
 _STOP_S: Final = 1.0
+_STOP_POLL_S: Final = 0.01
 
 Word = str | tuple[str, ...]
 """One word, or words that are left out together."""
@@ -150,6 +153,7 @@ class _Output(Stream):
         self._shortfalls: list[Shortfall] = []
         self._lock = threading.Lock()
         self._stopped = False
+        self._ended = False
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - a word says it
         """Yield what the program prints, until it ends or is stopped."""
@@ -161,6 +165,7 @@ class _Output(Stream):
         while chunk := process.stdout.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
             yield chunk
         status = process.wait()
+        self._ended = True
         reader.join(_STOP_S)
         self._shortfalls += self._why(status)
 
@@ -172,17 +177,17 @@ class _Output(Stream):
         """Stop the program and all that it has started: SIGTERM, and SIGKILL after a second."""
         with self._lock:
             process, self._stopped = self._process, True
-        if process is None or process.poll() is not None:
+        if process is None or self._ended:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                continue
-            except ProcessLookupError:
-                pass
-            return
+        # The program may be a shell that ends before its children: they are what the group is asked for.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+            end = time.monotonic() + _STOP_S
+            while time.monotonic() < end:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(_STOP_POLL_S)
+            os.killpg(process.pid, signal.SIGKILL)
 
     def _start(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:
@@ -202,7 +207,7 @@ class _Output(Stream):
             return self._process
 
     def _read_errors(self, stderr: IO[bytes]) -> None:
-        for line in stderr:
+        while line := stderr.readline(_CHUNK_BYTES):
             if text := line.decode("utf-8", "replace").strip():
                 self._errors.append(text[:_ERROR_CHARS])
 
