@@ -25,6 +25,7 @@ class LokiDouble(ThreadingHTTPServer):
         entries: Time in nanoseconds, labels and text of each line, in the order of arrival.
         asked: The values of each request for lines.
         refusals: Statuses that the next requests for lines are answered with.
+        other: What is answered to each request for lines or counts instead, if anything.
         cut: Whether answers end before their last bytes.
         copies: How often lines are counted that are returned once, as after a flush.
         drops: Tells which texts are left out of the answer to a request for lines, by the request's number.
@@ -44,6 +45,7 @@ class LokiDouble(ThreadingHTTPServer):
         self.entries: list[tuple[int, dict[str, str], str]] = []
         self.asked: list[dict[str, str]] = []
         self.refusals: list[int] = []
+        self.other = ""
         self.cut = False
         self.copies = 1
         self.drops: Callable[[str, int], bool] = lambda _text, _number: False
@@ -162,6 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, "404 page not found\n")
         elif self.server.tenant and tenant != self.server.tenant:
             self._answer(401, "no org id\n")
+        elif self.server.other:
+            self._answer(200, self.server.other)
         elif parts.path == "/loki/api/v1/query":
             self.server.counted.append(values)
             status, found = self.server.count(values)

@@ -191,6 +191,24 @@ def test_an_answer_that_is_cut_is_truncated(loki: Callable[..., LokiDouble]) -> 
     assert reasons(ask_source(source_of(server), **WINDOW)) == {"truncated"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("<html>Sign in</html>", '{"status":"ok"}', "[]", '"x"', "null"),
+        '{"data":{"result":[{"stream":{},"values":[["soon","text"]]}]}}',
+        '{"data":{"result":[{"stream":{},"values":[["1795428000000000000",5]]}]}}',
+    ],
+)
+@pytest.mark.parametrize("session", [None, "call-7"])
+def test_an_answer_of_another_form_than_lokis_is_unreadable(
+    loki: Callable[..., LokiDouble], text: str, session: str | None
+) -> None:
+    """A proxy that sends a page for people with status 200 is named; nothing is taken for an empty answer."""
+    server = loki()
+    server.other = text
+    assert "unreadable" in reasons(ask_source(source_of(server), session=session, **WINDOW))
+
+
 def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDouble]) -> None:
     """Text has Loki's time to the microsecond; JSON has its own."""
     server = loki()

@@ -253,6 +253,18 @@ def test_an_answer_that_is_cut_is_named(served: Callable[..., Double]) -> None:
     assert reasons(ask_source(source_at(server), **WINDOW)) == {"truncated"}
 
 
+@pytest.mark.parametrize(
+    "text", [b"<html>Sign in</html>", b'{"status":"ok"}', b"[]", b'"x"', b"null", b'{"n":"many"}']
+)
+@pytest.mark.parametrize("session", [None, "call-7"])
+def test_an_answer_of_another_form_is_unreadable(
+    served: Callable[..., Double], text: bytes, session: str | None
+) -> None:
+    """A proxy that sends a page for people with status 200 is named; nothing is taken for an empty answer."""
+    source = source_at(served(lambda _: (200, text)))
+    assert "unreadable" in reasons(ask_source(source, session=session, **WINDOW))
+
+
 def test_no_server_is_unreachable() -> None:
     """The address is in the reason, a password is not."""
     source = VictoriaLogs(Store("http://user:pass@127.0.0.1:9", timeout_s=5.0))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from cordboard.logs.coverage import Shortfall
@@ -25,6 +26,20 @@ class StoreError(Exception):
         super().__init__(detail)
         self.shortfall = Shortfall(reason, detail)
         self.status = status
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Make an answer of another form an error of the store: a proxy may send a page for people instead.
+
+    Raises:
+        StoreError: The block met something that the answer of such a store does not contain.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        detail = f"the response is not that of such a store ({type(error).__name__}: {error})"
+        raise StoreError("unreadable", detail) from error
 
 
 class Slice(NamedTuple):

@@ -33,6 +33,7 @@ from cordboard.logs.sources._slices import (
     line_of,
     quoted,
     read_slices,
+    understood,
 )
 from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
 from cordboard.logs.timespec import LOWEST, duration_s
@@ -169,6 +170,7 @@ class Loki(StoreSource):
             self._limits = self._told_limits()
         return self._limits
 
+    @understood()
     def _told_limits(self) -> Limits:
         for path in _LIMITS:
             try:
@@ -202,6 +204,7 @@ class Loki(StoreSource):
         """Yield the lines of the pods whose names begin with a text, by the label with the pod's name."""
         yield from self._found(window, self.job_selector(prefix), stream)
 
+    @understood()
     def counts(
         self,
         window: Slice,
@@ -243,6 +246,7 @@ class Loki(StoreSource):
                 yield line + b"\n"
             begin = end
 
+    @understood()
     def _page(self, part: Slice, logql: str, stream: StoreStream) -> Page:
         limit = self.limits().entries
         values = {

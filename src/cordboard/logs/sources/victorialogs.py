@@ -38,7 +38,15 @@ from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
 from cordboard.logs.sources._proof import Count
-from cordboard.logs.sources._slices import Page, Slice, moment, nanoseconds, quoted, read_slices
+from cordboard.logs.sources._slices import (
+    Page,
+    Slice,
+    moment,
+    nanoseconds,
+    quoted,
+    read_slices,
+    understood,
+)
 from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
 from cordboard.logs.timespec import HIGHEST, key_of_parts
 from cordboard.logs.timestamps import own_key
@@ -162,6 +170,7 @@ class VictoriaLogs(StoreSource):
         ):
             yield line + b"\n"
 
+    @understood()
     def counts(
         self,
         window: Slice,
@@ -186,11 +195,13 @@ class VictoriaLogs(StoreSource):
         rows = self.rows(
             window, f"{_condition({boot: BOOT})} {_NUMBERED} | fields _time, process, seq"
         )
-        for row in rows:
-            key = _key_of(row.get("_time", ""))
-            if row["process"][1:] == boot and _WHOLE.fullmatch(row.get("seq", "")) and key:
-                yield int(row["seq"]), nanoseconds(key)
+        with understood():
+            for row in rows:
+                key = _key_of(row.get("_time", ""))
+                if row["process"][1:] == boot and _WHOLE.fullmatch(row.get("seq", "")) and key:
+                    yield int(row["seq"]), nanoseconds(key)
 
+    @understood()
     def _page(self, part: Slice, condition: str, stream: StoreStream) -> Page:
         """Return the rows of a slice; not whole where they are too many to be sorted at once."""
         counted = self.rows(part, f"{condition} | count() as n")
