@@ -163,6 +163,34 @@ def test_following_returns_each_line_once_late_ones_too(
     assert [json.loads(line)["log"] for line in got] == ["newer\n", "late\n", "newest\n"]
 
 
+def test_following_goes_on_after_an_outage_and_loses_nothing(
+    loki: Callable[..., LokiDouble],
+) -> None:
+    """What was stored while no request was answered is returned, however long that was; the reason is told meanwhile."""
+    server = loki()
+    source = source_of(server)
+    source.poll_s, source.overlap_s = 0.01, 0.01
+    (stream,) = source.streams(Query(follow=True))
+    lines = stream.read(follow=True)
+    got: list[bytes] = []
+    reading = threading.Thread(target=lambda: got.extend(lines), daemon=True)
+    reading.start()
+    while not server.asked:
+        time.sleep(0.01)
+    server.refusals = [503] * 10_000
+    server.push([{"stream": LABELS, "values": [[str(time.time_ns()), "meanwhile"]]}])
+    while [why.reason for why in stream.shortfalls()] != ["unreachable"]:
+        time.sleep(0.01)
+    time.sleep(0.1)  # longer than each request reads again
+    server.refusals = []
+    while not got:
+        time.sleep(0.01)
+    stream.close()
+    reading.join(20)
+    assert [json.loads(line)["log"] for line in got] == ["meanwhile\n"]
+    assert stream.shortfalls() == []
+
+
 def test_a_tenant_is_sent(loki: Callable[..., LokiDouble]) -> None:
     """Another tenant, or none, is refused."""
     server = loki(tenant="team-a")

@@ -111,11 +111,17 @@ class Follower:
     Args:
         tracks: What is open already; files are read on from their present end.
         trail: Of the session that is asked for; learns from each entry.
+        warn: Is told, once, each reason why a remote stream brings less than there is.
     """
 
-    def __init__(self, tracks: Tracks, trail: Trail | None) -> None:
+    def __init__(
+        self, tracks: Tracks, trail: Trail | None, warn: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._tracks = tracks
         self._trail = trail
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._streams: list[Stream] = []
         self._tails = [
             Tail(track, number, offset=track.tape.size if track.tape.can_seek else 0)
             for number, track in enumerate(tracks.found)
@@ -164,6 +170,7 @@ class Follower:
             for tail in [tail for tail in self._tails if tail.is_over(now)]:
                 self._tails.remove(tail)
                 self._tracks.let_go(tail.track)
+            self._tell_shortfalls()
             yield self._due(now)
 
     def _hold(self, tail: Tail, entries: list[Entry], now: float) -> None:
@@ -222,7 +229,17 @@ class Follower:
             else:
                 self._add_remote(news)
 
+    def _tell_shortfalls(self) -> None:
+        """Tell while it is so that a stream has ended, or that its store does not answer."""
+        for stream in self._streams:
+            for why in stream.shortfalls():
+                words = f"{stream.name}: {why.words}"
+                if words not in self._warned:
+                    self._warned.add(words)
+                    self._warn(words)
+
     def _add_remote(self, stream: Stream) -> None:
+        self._streams.append(stream)
         track = Track(stream.name, stream.kind, FileTape(-1, 0), self._tracks.formats)
         self._tracks.found.append(track)
         number = len(self._tracks.found) - 1

@@ -48,7 +48,7 @@ class Reader:
         sources: Where.
         formats: How foreign lines are read.
         progress: Is told of bytes that were read.
-        warn: Is told, before anything is followed, what will perhaps never come.
+        warn: Is told, following, what will perhaps never come, and which streams bring less than there is.
         limit: No more lines than this; the coverage says so when it was reached.
         notes: What the coverage should say beside.
         command: Gives the command that shows all of a session, told where a window hides some of it.
@@ -178,7 +178,7 @@ class Reader:
             return
         from cordboard.logs.follow import Follower
 
-        live = Follower(self._tracks, self.trail)
+        live = Follower(self._tracks, self.trail, self._warn)
         if self.query.services:
             from cordboard.logs.unheard import unheard_so_far
 

@@ -51,7 +51,7 @@ class Stream(Protocol):
         ...
 
     def shortfalls(self) -> Sequence[Shortfall]:
-        """Say why something is missing; asked when `read` has ended."""
+        """Say why something is missing; asked when `read` has ended, and time and again while it follows."""
         ...
 
     def proven(self) -> Mapping[bytes, Sequence[tuple[int, int]]]:

@@ -32,6 +32,8 @@ Terms = Mapping[str, str]
 # Of these services a process may serve one session alone; texts in JSON have their quotation marks escaped.
 _OF_ONE_PROCESS: Final = re.compile(rb'service\\*":\\*"(?:bot|runner)\\*"')
 _SESSION: Final = re.compile(rb'(?:sessionId|session_id)\\*":\s*\\*"([^"\\]+)')
+# Following, a request that ends like this is repeated: the store may be there again.
+_PASSING: Final = ("unreachable", "truncated")
 # What is kept of the pods of a session; a pod that says more in that time is no bot's.
 _PODS_BYTES_MAX: Final = 8 << 20
 _PODS_MAX: Final = 16
@@ -168,6 +170,7 @@ class StoreStream(Stream):
         closed: Set when the stream is closed.
         near: The time of the session, once it is known; None where the store has no line of it.
         missing: Why lines are missing.
+        outage: Following: why the last request was not answered, if it was not.
         pods: The pods whose bots and runners speak of the session.
     """
 
@@ -181,6 +184,7 @@ class StoreStream(Stream):
         self.closed = threading.Event()
         self.near = Future[Slice | None]()
         self.missing: list[Shortfall] = []
+        self.outage: Shortfall | None = None
         self.pods: set[str] = set()
         self._is_read = False
         self._proven: Runs = {}
@@ -204,7 +208,7 @@ class StoreStream(Stream):
 
     def shortfalls(self) -> list[Shortfall]:
         """Return why lines are missing."""
-        return self.missing
+        return self.missing if self.outage is None else [*self.missing, self.outage]
 
     def proven(self) -> Runs:
         """Return the numbers that the store has of processes whose lines were not all read."""
@@ -285,20 +289,29 @@ class StoreStream(Stream):
     def _followed(self) -> Iterator[bytes]:
         """Yield each line that arrives from now on, once.
 
-        Each request reads some time again, as lines arrive late. No store's own way to follow is used: each of
-        them loses lines.
+        Each request reads some time again, as lines arrive late, and after an outage all since the last answer. No
+        store's own way to follow is used: each of them loses lines.
         """
         terms = {self.query.session: SESSION_ID} if self.query.session else {}
-        began = time.time_ns()
+        read_to = began = time.time_ns()
         seen: dict[Hashable, int] = {}
         while not self.closed.wait(self.source.poll_s):
             now = time.time_ns()
             overlap = int(self.overlap_s * NANOSECONDS)
-            begin = max(began, now - overlap)
-            for mark, line in self.source.arrivals(Slice(begin, now + NANOSECONDS), terms, self):
-                if mark not in seen:
-                    yield line
-                seen[mark] = now
+            begin = max(began, read_to - overlap)
+            try:
+                for mark, line in self.source.arrivals(
+                    Slice(begin, now + NANOSECONDS), terms, self
+                ):
+                    if mark not in seen:
+                        yield line
+                    seen[mark] = now
+            except StoreError as error:
+                if error.shortfall.reason not in _PASSING or self.closed.is_set():
+                    raise
+                self.outage = error.shortfall
+                continue
+            self.outage, read_to = None, now
             # A line is forgotten when no later window can return it.
             seen = {mark: at for mark, at in seen.items() if at >= begin - overlap}
 
