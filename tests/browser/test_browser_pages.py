@@ -201,8 +201,8 @@ async def test_pages_are_used_by_the_keyboard_alone(
 async def test_lists_refresh_and_leave_the_focus(staffed: Up, browser: Browser) -> None:
     """A list changes by itself, but not while the person is in it."""
     page = await enter_page(await browser.new_context(), staffed, "/health")
-    await page.evaluate("document.getElementById('refreshed').dataset.old = 'yes'")
-    await page.wait_for_selector("#refreshed:not([data-old])", timeout=60_000)
+    await page.evaluate("document.getElementById('refreshed').append('Outdated')")
+    await page.wait_for_selector("#refreshed:not(:text('Outdated'))", timeout=60_000)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -96,6 +96,7 @@ def test_only_ends_on_loopback_are_looked_up(
         Settings(interface_hosts=("tunnel.example.org",)),
         Settings(trusted_proxies=("10.0.0.0/8",)),
         Settings(root_path="/voice"),
+        Settings(interface_local_operator=False),
     ],
 )
 def test_up_leaves_the_choice_to_the_settings(settings: Settings) -> None:

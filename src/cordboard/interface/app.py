@@ -145,7 +145,7 @@ def _set_state(app: FastAPI, settings: Settings, *, local: bool) -> None:
 def _has_local_operator(settings: Settings) -> bool:
     # Where people sign in for real, or open a public address, a proxy on this machine sends their requests.
     is_private = settings.interface_url is None and login_kind(settings) == "name"
-    return settings.interface_local_operator and is_private
+    return bool(settings.interface_local_operator) and is_private
 
 
 def _login_cookies(

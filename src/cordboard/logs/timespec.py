@@ -32,6 +32,8 @@ _DATE: Final = pattern(
 # As seconds 1973 to 2286, which no other unit reaches in a time of these years.
 _EPOCH_FIRST_S: Final = 10**8
 _EPOCH_END_S: Final = 10**10
+# 9999-12-31T23:59:59Z, the last second that datetime can hold.
+_LAST_S: Final = 253_402_300_799.0
 _MOMENT_HINT: Final = (
     "Use 2026-11-23T10:11:12Z, 2026-11-23 10:11, 14:05, yesterday 14:05, "
     "or a duration before now such as 90s, 10m, 1h30m or 2d."
@@ -194,7 +196,7 @@ def seconds(key: bytes) -> float:
     try:
         return datetime.fromisoformat(key[:26].decode() + "+00:00").timestamp()
     except (ValueError, OverflowError):
-        return 0.0 if key < b"1970" else 4e11
+        return 0.0 if key < b"1970" else _LAST_S
 
 
 @lru_cache(maxsize=256)  # of thousands of streams the same moments are asked for

@@ -47,10 +47,10 @@ class InterfaceSettings:
     interface_operator_groups: tuple[str, ...] = ()
     """Groups whose members are operators: of `oidc_groups_claim`, or of the groups header."""
 
-    interface_local_operator: bool = False
+    interface_local_operator: bool | None = None
     """On loopback, people whose browser runs as the user of the interface (or as root), and not behind a
-    proxy, are operators: this user can read the log files anyway. `cordboard up` sets it if nothing else
-    says who is an operator, how people sign in, or that a proxy is in front."""
+    proxy, are operators: this user can read the log files anyway. Unset, it is false, but `cordboard up`
+    sets it to true if nothing else says who is an operator, how people sign in, or that a proxy is in front."""
 
     interface_people_per_address: Positive = 10
     """Factor by which the limits of one client address on joins, offers, streams and log lines

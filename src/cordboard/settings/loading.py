@@ -53,6 +53,7 @@ _EXPECTED: Final[dict[Any, str]] = {
     Content: "off, words or all",
     RootPath: "a path such as /voice, without a slash at its end",
     bool: "true or false",
+    bool | None: "true or false",
     IceTransportPolicy: "all or relay",
 }
 _NUMBERS: Final = (Positive, Limit)
@@ -189,7 +190,7 @@ def _secret_named(name: str) -> str | None:
 def _from_text(name: str, text: str, source: str) -> Any:
     """Return the value of a variable: lists are separated by commas, numbers have digits only."""
     value: object = text
-    if _TYPES[name] is bool:
+    if _TYPES[name] in {bool, bool | None}:
         value = _BOOLEANS.get(text.lower(), text)
     elif _TYPES[name] in _NUMBERS and text.isascii() and text.isdigit():
         value = int(text)

@@ -178,6 +178,7 @@ def interface_variables(settings: Settings) -> dict[str, str]:
         or settings.interface_hosts
         or settings.trusted_proxies
         or settings.root_path
+        or settings.interface_local_operator is not None
     )
     variables = {INTERFACE_LOGS: settings.interface_logs or LOCAL_LOGS}
     return variables if is_configured else {**variables, LOCAL_OPERATOR: "true"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cordboard.logs.coverage import REASONS, Answer, Coverage, Shortfall
@@ -105,6 +105,7 @@ def test_any_records_make_a_page_of_ours_alone(given_records: list[Any], hostile
 
 
 @given(st.lists(records, max_size=6))
+@example([{"timestamp": "later", "service": "gateway", "event": "session.ended"}])
 def test_every_line_comes_back_whole(given_records: list[Any]) -> None:
     """The embedded lines are the records, value by value, whatever they hold."""
     assert decoded(page_of(given_records)) == [clean_record(item) for item in given_records]

@@ -285,7 +285,13 @@ def user_left(story: Story) -> Finding:
             return proved(said, story.ran, story.end, effect="left")
     if story.end is None:
         return not_shown("No line shows the end of the session.")
-    return ruled_out(f"The session ended as {short(story.reason)}.", story.heard, story.end)
+    return ruled_out(_ended_as(story), story.heard, story.end)
+
+
+def _ended_as(story: Story) -> str:
+    if not story.reason:
+        return "The session ended, and its last line names no reason."
+    return f"The session ended as {short(story.reason)}."
 
 
 def healthy(story: Story) -> Finding:
@@ -294,7 +300,7 @@ def healthy(story: Story) -> Finding:
     if end is None:
         return not_shown("No line shows the end of the session.")
     if story.reason not in PROPER_ENDS:
-        return ruled_out(f"The session ended as {short(story.reason)}.", end)
+        return ruled_out(_ended_as(story), end)
     if heard is None:
         return ruled_out("No line shows that the bot spoke.", end)
     silent = [
