@@ -126,9 +126,8 @@ async def test_stranger_changes_nothing_of_a_session(tmp_path: Path) -> None:
     hers = uuid7(time.time_ns() // 1_000_000, b"hers567890")
     file = tmp_path / "report.txt"
     # Eve is no operator. Nobody connects, and reading a session may take longer than a bot waits for its user.
-    over = {"CORDBOARD_INTERFACE_OPERATORS": "Boss", "CORDBOARD_USER_ABSENT_S": "600"}
     async with (
-        ready(tmp_path, **over) as up,
+        ready(tmp_path, CORDBOARD_INTERFACE_OPERATORS="Boss", CORDBOARD_USER_ABSENT_S="600") as up,
         people(up, "Ada", "Eve", "") as (ada, eve, nobody),
     ):
         await ada.ask("POST", "/api/logs", data=a_line(hers, 1, boot="ada00001"))
