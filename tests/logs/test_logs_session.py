@@ -28,6 +28,7 @@ from logs.logs_support import (
     STEPS,
     Plane,
     ask,
+    ask_source,
     at,
     bare,
     cri,
@@ -412,6 +413,32 @@ def test_too_much_to_be_kept(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> N
     assert again.coverage == kept.coverage
 
 
+def test_stream_of_a_session_that_is_too_much_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that belong to a session by their stream alone are counted like those that name it."""
+    monkeypatch.setattr(search, "_KEPT_MAX_BYTES", 10_000)
+    monkeypatch.setattr(search, "_NOTED_AT_ONCE", 50)
+    held: list[int] = []
+    plain = search.Search._note_others
+
+    def noted(self: search.Search, entries: list[Any], track: Any) -> None:
+        held.append(len(entries))
+        plain(self, entries, track)
+
+    monkeypatch.setattr(search.Search, "_note_others", noted)
+    ours = [
+        encoded(record(n, seq=m, service="runner", session="call-7")) for m, n in ((1, 1), (2, 9))
+    ]
+    texts = [f"{at(1 + n / 1000)[:-1]}001Z text {n}".encode() for n in range(1000)]
+    first, last = (
+        f"{at(n)[:-1]}001Z ".encode() + line for n, line in zip((1, 9), ours, strict=True)
+    )
+    lines = [first, *texts, last]
+    answer = ask_source(Cluster(Container("ns/cold-1/runner", lines)), session="call-7")
+    assert len(answer.lines) == 1002
+    assert sum(held) == 1000
+    assert max(held) <= 90
+
+
 def test_one_stream_alone_is_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few others there are, or none: nothing of it is left out."""
     lines = [encoded(record(n, seq=n, session="call-7")) for n in range(1, 20)]
@@ -440,8 +467,8 @@ def test_clocks_that_differ(plane: Plane) -> None:
     ]
 
 
-def test_clocks_are_corrected_when_asked(plane: Plane) -> None:
-    """With `fix_skew` no effect is shown before its cause; the bytes stay as they were."""
+def test_clocks_are_corrected_when_asked(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `fix_skew` no effect is shown before its cause; the bytes stay as they were, however much it is."""
     plane.call("call-7", page=True, skews={"runner": -2.5, "bot": -2.5, "browser": 30})
     answer = plane.ask(fix_skew=True)
     events = [line.record.get("event") for line in answer.lines]
@@ -453,6 +480,8 @@ def test_clocks_are_corrected_when_asked(plane: Plane) -> None:
     times = [line.record["timestamp"] for line in answer.lines]
     assert times == sorted(times)
     assert sorted(answer.raws) == sorted(plane.ask().raws)
+    monkeypatch.setattr(search, "_KEPT_MAX_BYTES", 100)
+    assert plane.ask(fix_skew=True).lines == answer.lines
 
 
 @given(

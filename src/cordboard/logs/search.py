@@ -7,15 +7,16 @@ in it.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from cordboard.logs.filters import Prefilter, Term
 from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.lines import Listed
-from cordboard.logs.merge import Lane
+from cordboard.logs.merge import SLACK_S, Lane
 from cordboard.logs.parallel import HANDS, spread
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Batch, Scan
@@ -27,7 +28,9 @@ from cordboard.logs.tape import Block
 from cordboard.logs.timespec import shifted
 from cordboard.logs.tracks import Progress
 
-_KEPT_MAX_BYTES: Final = 32 << 20
+_KEPT_MAX_BYTES: Final = 64 << 20  # of entries; what is more than that is read twice
+_ENTRY_BYTES: Final = 250  # of memory that an entry takes besides its bytes, as measured
+_NOTED_AT_ONCE: Final = 1000
 _ALONE_UP_TO_BYTES: Final = 16 << 20  # a second thread takes as long to start as to search that
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 # A file may hold what several wrote, and a store's stream holds what was asked for.
@@ -74,11 +77,15 @@ class Search:
         around: list[list[Entry]] = [[] for _ in own]
         if self._trail.boots or self._trail.traces:
             around = self._around()
-        if self._kept > _KEPT_MAX_BYTES:
-            return [Lane(n, self._again(track)) for n, track in enumerate(self._tracks)]
         fixed = corrections(self._trail.steps) if self._query.fix_skew else {}
+        if self._kept > _KEPT_MAX_BYTES:
+            slack_s = SLACK_S + max(map(abs, fixed.values()), default=0.0)
+            return [
+                Lane(number, self._again(track, fixed), slack_s)
+                for number, track in enumerate(self._tracks)
+            ]
         return [
-            Lane(number, [_one_batch([*ours, *others], fixed)])
+            Lane(number, [Batch(_corrected(_in_place(ours, others), fixed))])
             for number, (ours, others) in enumerate(zip(own, around, strict=True))
             if ours or others
         ]
@@ -117,7 +124,7 @@ class Search:
         """Return the entries of a part of a track in which the id occurs; None if they are too many."""
         found = []
         for entry in self._naming(*where):
-            self._kept += len(entry.raw)
+            self._kept += len(entry.raw) + _ENTRY_BYTES
             if self._kept > _KEPT_MAX_BYTES:
                 return None
             found.append(entry)
@@ -161,14 +168,13 @@ class Search:
         told = spread(near, self._busy, HANDS if size > _ALONE_UP_TO_BYTES else 1)
         found = dict(zip(self._busy, told, strict=True))
         for track, entries in found.items():
-            self._kept += sum(len(entry.raw) for entry in entries)
             self._note_others(entries, track)
         return [self._still_its_own(found.get(track, []), track) for track in self._tracks]
 
     def _near_entries(
         self, track: Track, terms: tuple[Term, ...], boots: Sequence[bytes]
     ) -> list[Entry]:
-        """Return what one track has of it."""
+        """Return what one track has of it; only the last of it where all is too much to be kept."""
 
         def note(block: Block) -> None:
             track.ledger.note_boots(block, boots)
@@ -180,7 +186,16 @@ class Search:
             for block in scan.whole_blocks():
                 note(block)
             return []
-        return [entry for entry in scan.entries() if not self._mention.search(entry.raw)]
+        found: list[Entry] = []
+        for entry in scan.entries():
+            if self._mention.search(entry.raw):
+                continue
+            self._kept += len(entry.raw) + _ENTRY_BYTES
+            found.append(entry)
+            if self._kept > _KEPT_MAX_BYTES and len(found) >= _NOTED_AT_ONCE:
+                self._note_others(found, track)
+                found.clear()
+        return found
 
     def _still_its_own(self, entries: list[Entry], track: Track) -> list[Entry]:
         """Return the entries that the session's processes and traces explain, once all of them are known.
@@ -224,28 +239,35 @@ class Search:
 
     # --- too much to be kept
 
-    def _again(self, track: Track) -> Iterator[Batch]:
+    def _again(self, track: Track, fixed: Mapping[str, float]) -> Iterator[Batch]:
         named = self._trail.session.encode()
         terms = (named, *(part for term in self._indirect() for part in term))
         since, until = self._when()
         wanted = Prefilter() if track.name in self._trail.streams else Prefilter(anywhere=(terms,))
         for batch in self._scan(track, wanted).batches():
-            keys, raws = batch.lines.keys, batch.lines.raws
-            pairs = zip(keys, raws, strict=True)
+            pairs = zip(batch.lines.keys, batch.lines.raws, strict=True)
             kept = [
-                since <= key < until or self._mention.search(raw) is not None for key, raw in pairs
+                (key, raw)
+                for key, raw in pairs
+                if since <= key < until or self._mention.search(raw) is not None
             ]
-            found = Listed(list(compress(keys, kept)), list(compress(raws, kept)))
-            yield Batch(found, batch.read_to)
+            yield Batch(_corrected(kept, fixed), batch.read_to)
 
 
-def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
-    entries.sort(key=lambda entry: entry.offset)
-    keys = [
-        shifted(entry.key, by) if (by := fixed.get(_boot(entry.raw))) else entry.key
-        for entry in entries
-    ]
-    return Batch(Listed(keys, [entry.raw for entry in entries]))
+def _in_place(*several: Iterable[Entry]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and the bytes of entries of one stream as they stand there."""
+    entries = sorted(chain(*several), key=attrgetter("offset"))
+    return ((entry.key, entry.raw) for entry in entries)
+
+
+def _corrected(entries: Iterable[tuple[bytes, bytes]], fixed: Mapping[str, float]) -> Listed:
+    """Return entries, each a key and its bytes, with what has to be added to their process's times."""
+    keys, raws = [], []
+    for key, raw in entries:
+        by_s = fixed.get(_boot(raw)) if fixed else None
+        keys.append(shifted(key, by_s) if by_s else key)
+        raws.append(raw)
+    return Listed(keys, raws)
 
 
 def _boot(raw: bytes) -> str:
