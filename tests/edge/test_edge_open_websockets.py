@@ -17,6 +17,7 @@ from edge.streams_support import StreamEdge, stream_edge
 from edge.test_edge_first_messages import CALL_IDS, STARTS
 from edge.test_edge_streams import closed
 from lines_support import Lines, lines
+from tests_support import until
 
 __all__ = ["lines"]
 
@@ -214,6 +215,57 @@ async def test_edge_beyond_loopback_needs_a_token(
         path
     ]
     assert [line for line in logged if line["level"] == "error"] == []
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws-client"])
+@pytest.mark.parametrize("place", ["query", "header"])
+async def test_token_beside_the_path_admits_to_its_session(
+    monkeypatch: Any, lines: Lines, path: str, place: str
+) -> None:
+    """As at Pipecat's own runner, for clients that compose the URL themselves; no line shows it."""
+    async with stream_edge(monkeypatch, local=False) as edge:
+        token = edge.token("call-1")
+        query = f"?token={token}" if place == "query" else ""
+        headers = {"Authorization": f"Bearer {token}"} if place == "header" else {}
+        async with await edge.open(f"{path}{query}", headers=headers) as websocket:
+            await websocket.send_str("a")
+            assert await websocket.receive_str() == "a"
+        assert (edge.runner.sessions, edge.gateway.joins) == (["call-1"], [])
+        await until(lambda: any(line["message"] == "Request served" for line in lines()))
+    assert token not in json.dumps(lines())
+
+
+async def test_wrong_token_in_the_query_is_refused_by_an_open_edge_as_well(
+    monkeypatch: Any, lines: Lines
+) -> None:
+    """A client that has a token expects its own session, and not a new one."""
+    async with stream_edge(monkeypatch) as edge:
+        wrong = edge.token()[:-1] + "!"
+        assert await refusal(edge, f"/ws-client?token={wrong}") == (403, "stream_token")
+        assert edge.gateway.joins == []
+    assert wrong not in json.dumps(lines())
+
+
+@pytest.mark.parametrize("query", ["token=", "token=undefined", "token=null"])
+async def test_client_that_appends_no_token_is_served(monkeypatch: Any, query: str) -> None:
+    """Examples of clients append `?token=` to whatever URL they get, with a token or without."""
+    async with stream_edge(monkeypatch) as edge:
+        for path in ("/ws-client", f"/ws-client/{edge.token('call-1')}"):
+            async with await edge.open(f"{path}?{query}") as websocket:
+                await websocket.send_str("a")
+                assert await websocket.receive_str() == "a"
+        [join] = edge.gateway.joins
+        assert edge.runner.sessions == [join["sessionId"], "call-1"]
+
+
+async def test_credential_for_a_proxy_closes_no_open_websocket(monkeypatch: Any) -> None:
+    """A proxy in front of the edge may want a credential of its own."""
+    async with (
+        stream_edge(monkeypatch) as edge,
+        await edge.open("/ws-client", headers={"Authorization": "Bearer a.b"}) as websocket,
+    ):
+        await websocket.send_str("a")
+        assert await websocket.receive_str() == "a"
 
 
 async def test_open_edge_beyond_loopback_takes_every_client(monkeypatch: Any) -> None:

@@ -19,7 +19,7 @@ from cordboard.edge.streams.closing import StreamRefusedError
 from cordboard.edge.streams.relay import StreamRelay
 from cordboard.edge.tokens import StreamGrant, StreamTokens
 from cordboard.emit import get_logger
-from cordboard.web.auth import refusals
+from cordboard.web.auth import given_secret, refusals
 from cordboard.web.problems import problem
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Sampler
@@ -29,6 +29,8 @@ HandshakeProof = Callable[[WebSocket], bool | None]
 """Returns whether a carrier has signed the handshake; None if this cannot be known, as no carrier does."""
 
 _RETRY_AFTER_S: Final = 1
+# What JavaScript makes of a token that it does not have: examples of clients append `?token=` in any case.
+_NO_TOKENS: Final = frozenset({"", "undefined", "null"})
 
 log = get_logger("stream")
 
@@ -82,10 +84,33 @@ class StreamEntrance:
         self._stopping = stopping
         self._sampler = Sampler()
 
+    async def serve(self, websocket: WebSocket, *, detects_carrier: bool) -> None:
+        """Serve a WebSocket whose path has no token; the query or a header may have one.
+
+        Args:
+            websocket: The WebSocket, not accepted yet.
+            detects_carrier: Whether the bot reads the carrier from the first messages.
+        """
+        token = self._token_beside_path(websocket)
+        if token is None:
+            await self.serve_open(websocket, detects_carrier=detects_carrier)
+        else:
+            await self.serve_with_token(websocket, token, detects_carrier=detects_carrier)
+
+    def _token_beside_path(self, websocket: WebSocket) -> str | None:
+        """Return the token where Pipecat's own runner takes it as well; None without one."""
+        token = websocket.query_params.get("token", "")
+        if token not in _NO_TOKENS:
+            return token
+        # Any other credential may be for a proxy in front of the edge, and is no reason to refuse.
+        given = given_secret(websocket.scope).decode("latin-1")
+        is_token = given and self._tokens.verify(given, self._relay.clock()) is not None
+        return given if is_token else None
+
     async def serve_with_token(
         self, websocket: WebSocket, token: str, *, detects_carrier: bool
     ) -> None:
-        """Serve a WebSocket whose URL has a token.
+        """Serve a WebSocket with a token.
 
         Args:
             websocket: The WebSocket, not accepted yet.
@@ -157,7 +182,7 @@ class StreamEntrance:
         grant = self._tokens.verify(token, self._relay.clock())
         if grant is None:
             raise StreamTokenError(
-                "The token of this URL is not valid.", hint="Start a session for a new one."
+                "The token of this WebSocket is not valid.", hint="Start a session for a new one."
             )
         self._check_signature(websocket)
         return grant

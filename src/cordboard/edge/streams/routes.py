@@ -15,7 +15,7 @@ router = APIRouter()
 @router.websocket("/ws")
 async def open_telephony_websocket(websocket: WebSocket, services: Services) -> None:
     """Serve a WebSocket whose first messages may name a carrier's call, as a static document has it."""
-    await services.stream_entrance.serve_open(websocket, detects_carrier=True)
+    await services.stream_entrance.serve(websocket, detects_carrier=True)
 
 
 @router.websocket("/ws/{token}")
@@ -28,8 +28,8 @@ async def open_telephony_websocket_with_token(
 
 @router.websocket("/ws-client")
 async def open_client_websocket(websocket: WebSocket, services: Services) -> None:
-    """Serve a client's WebSocket with a new session."""
-    await services.stream_entrance.serve_open(websocket, detects_carrier=False)
+    """Serve a client's WebSocket, with a new session unless it sends a token."""
+    await services.stream_entrance.serve(websocket, detects_carrier=False)
 
 
 @router.websocket("/ws-client/{token}")
