@@ -40,6 +40,7 @@ CALLS = [
     ("POST", "/start"), ("POST", "/v1/public/support/start"), ("POST", "/api/offer"),
     ("PATCH", "/api/offer"), ("POST", "/sessions/victim/api/offer"),
     ("PATCH", "/sessions/victim/offer"), ("GET", "/sessions/victim/events"),
+    ("GET", "/sessions/victim/ice"),
     ("POST", "/sessions/victim/leave"), ("GET", "/sessions/victim/a/b"), ("PUT", "/sessions/victim/"),
     ("DELETE", "/v1/public/support/sessions/victim/x"), ("POST", "/sessions/victim/files"),
 ]  # fmt: skip

@@ -120,7 +120,8 @@ class TestBotRoutes:
         """The bot cannot take the calls of its session over."""
         bot.seen.clear()
         for method, path in (
-            ("POST", "offer"), ("PATCH", "api/offer"), ("GET", "events"), ("POST", "leave"),
+            ("POST", "offer"), ("PATCH", "api/offer"), ("GET", "events"), ("GET", "ice"),
+            ("POST", "leave"),
         ):  # fmt: skip
             asking = site.http.request(method, f"/sessions/s/{path}", headers=AS_CLIENT, json={})
             task = asyncio.ensure_future(asking)

@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
+from cordboard.contract.ice import parse_ice_servers
 from cordboard.edge.services import DEFAULT_WAITS
-from cordboard.environment import CONTROL_SECRET
+from cordboard.environment import CONTROL_SECRET, TURN_SECRET
 from cordboard.store import RedisStore
-from edge.edge_support import ANSWER, AS_CLIENT, CONTROL, KEYS, OFFER, SECRET, Site, open_site
+from edge.edge_support import (
+    ANSWER,
+    AS_CLIENT,
+    AS_SUPPORT,
+    CONTROL,
+    KEYS,
+    OFFER,
+    SECRET,
+    Site,
+    open_site,
+)
 from tests_support import StandIn, until
 
 ROOM = {"room_url": "webrtc:s", "sessionId": "s"}
@@ -239,3 +250,21 @@ async def test_events_and_leave(site: Site, stand_in: StandIn) -> None:
     left = await site.http.post("/v1/public/default/sessions/t/leave")
     assert left.json() == {"sessionId": "t", "status": "cancelled"}
     assert (await site.http.post("/sessions/none/leave")).status_code == 404
+
+
+async def test_client_that_reconnects_gets_new_ice_credentials(
+    monkeypatch: pytest.MonkeyPatch, store: RedisStore, stand_in: StandIn
+) -> None:
+    """As long as its session lives, and for sessions of its key's bot only."""
+    monkeypatch.setenv(TURN_SECRET, "secret-of-the-turn-server")
+    servers = parse_ice_servers(["turn:turn.example.com"])
+    async with open_site(store, stand_in, public_keys=KEYS, ice_servers=servers) as site:
+        await site.started("s", headers=AS_CLIENT)
+        answer = await site.http.get("/sessions/s/ice", headers=AS_CLIENT)
+        [server] = answer.json()["iceServers"]
+        assert server["username"].endswith(":s")
+        assert answer.headers["Cache-Control"] == "no-store"
+        of_other = await site.http.get("/sessions/s/ice", headers=AS_SUPPORT)
+        assert of_other.status_code == 404
+        await site.end("s")
+        assert (await site.http.get("/sessions/s/ice", headers=AS_CLIENT)).status_code == 409

@@ -315,16 +315,19 @@ class LocalTurn:
     tls_port: int
 
     def config(
-        self, *urls: str, secret: str = SECRET, policy: IceTransportPolicy = "all"
+        self,
+        *urls: str,
+        secret: str = SECRET,
+        policy: IceTransportPolicy = "all",
+        valid_s: int = 60,
     ) -> dict[str, Any]:
         """Return the ICE servers of a session; `PORT` and `TLS` in the URLs are the server's ports."""
         texts = [
             url.replace("PORT", str(self.port)).replace("TLS", str(self.tls_port)) for url in urls
         ]
         servers = parse_ice_servers(texts)
-        made = ice_config(
-            servers, "call:7", expires_at=int(time.time()) + 60, secret=secret, policy=policy
-        )
+        expires_at = int(time.time()) + valid_s
+        made = ice_config(servers, "call:7", expires_at=expires_at, secret=secret, policy=policy)
         assert made
         return made
 

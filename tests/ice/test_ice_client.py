@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from aioice import Connection
+from aioice.stun import Class, Message, Method, TransactionFailed
+from aioice.turn import create_turn_endpoint
 from aiortc import RTCPeerConnection
 
 from cordboard import ice_client
@@ -22,6 +24,7 @@ from cordboard.ice_client import UsableServers, bound_gathering, check_server, u
 from cordboard.ice_client import targets_of as targets
 from cordboard.runner.signalling import BotSignalling
 from ice.ice_support import SECRET, LocalTurn
+from tests_support import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 QUICK_S = 0.2
@@ -168,6 +171,30 @@ async def test_bot_answers_with_a_relay_of_its_session(turn: LocalTurn) -> None:
     await (await peer).connection.disconnect()
     assert status == 200
     assert "typ relay" in answer["sdp"]
+
+
+async def test_call_goes_on_after_its_credentials_have_expired(turn: LocalTurn) -> None:
+    """The server checks them for a new relay only; one that exists is kept, and reaches further peers."""
+    [server] = turn.config("turn:127.0.0.1:PORT", valid_s=2)["iceServers"]
+    account = (("127.0.0.1", turn.port), server["username"], server["credential"])
+    relay, _ = await create_turn_endpoint(asyncio.DatagramProtocol, *account)
+
+    async def are_refused() -> bool:
+        try:
+            (await create_turn_endpoint(asyncio.DatagramProtocol, *account))[0].close()
+        except TransactionFailed:
+            return True
+        await asyncio.sleep(0.2)
+        return False
+
+    await until(are_refused)
+    client: Any = relay._TurnTransport__inner_protocol  # type: ignore[attr-defined]
+    await client.channel_bind(0x4001, ("192.0.2.1", 9))
+    refresh = Message(message_method=Method.REFRESH, message_class=Class.REQUEST)
+    refresh.attributes["LIFETIME"] = client.lifetime
+    answer, _ = await client.request_with_retry(refresh)
+    assert answer.attributes["LIFETIME"] > 0
+    relay.close()
 
 
 async def test_gathering_does_not_wait_long_for_a_silent_stun_server(silent: str) -> None:

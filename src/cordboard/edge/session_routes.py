@@ -1,11 +1,13 @@
 """Following and ending a session, for the client that has started it."""
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cordboard.context.carrier import HEADER_SESSION_ID
+from cordboard.contract.http_api import session_path
 from cordboard.edge.access import RequestAccess
 from cordboard.edge.client_sessions import permitted_view
+from cordboard.edge.gateway_response import gateway_response
 from cordboard.edge.middleware import bot_of_path
 from cordboard.edge.services import Services
 from cordboard.web.event_stream import EventStream
@@ -35,6 +37,24 @@ async def events(
 
 def _do_nothing() -> None:
     """End no count: the gateway limits the streams of a session."""
+
+
+@router.get("/sessions/{session_id}/ice", summary="ICE servers with new credentials")
+async def ice(
+    session_id: str, request: Request, services: Services, access: RequestAccess
+) -> Response:
+    """Return the ICE servers of a live session, with new credentials, for a client that reconnects.
+
+    Args:
+        session_id: The session.
+        request: The request.
+        services: The edge's services.
+        access: What the caller may do.
+    """
+    await permitted_view(services, access, session_id, bot_of_path(request.scope))
+    response = gateway_response(await services.gateway.ask("GET", session_path(session_id, "ice")))
+    response.headers["Cache-Control"] = "no-store"  # it contains passwords
+    return response
 
 
 @router.post("/sessions/{session_id}/leave", summary="End a session")
