@@ -103,10 +103,10 @@ def test_truncated_error_marks_the_line(lines: Lines) -> None:
 
 @pytest.mark.cordboard_log_exempt("an event too long is none of the contract's")
 def test_truncated_event_marks_the_line(lines: Lines) -> None:
-    """``raw`` keeps its place before ``truncated``."""
-    log.info("Long", event="e" * 200)
-    (record,) = lines()
-    assert record["truncated"] is True
+    """``raw`` keeps its place before ``truncated``; each line is marked, not just the first with this event."""
+    for _ in range(2):
+        log.info("Long", event="e" * 200)
+    assert [record["truncated"] for record in lines()] == [True, True]
 
 
 def test_redaction_after_truncation_keeps_the_mark(lines: Lines) -> None:

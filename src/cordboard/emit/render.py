@@ -49,6 +49,10 @@ clock: Final[list[tuple[int, str]]] = [(0, "")]
 """When the current second began, in nanoseconds, and its timestamp up to the dot."""
 NS: Final = 1_000_000_000
 """Nanoseconds of a second."""
+# Events that are kept, more than are documented (some hundred); as with messages, made-up ones gain nothing.
+_EVENTS_MAX: Final = 512
+_events: Final[dict[str, str]] = {}
+
 messages: Final[dict[str, str]] = {}
 """Messages that were logged before, as JSON strings."""
 
@@ -168,8 +172,10 @@ def body_json(event: str | None, meta: dict[str, Any] | None, error: object, res
     truncation = None
     body = ""
     if event is not None:
-        truncation = Truncation()
-        body = f',"event":{name_json(event, truncation)}'
+        body = _events.get(event, "") if type(event) is str else ""
+        if not body:
+            truncation = Truncation()
+            body = _event_json(event, truncation)
     if meta:
         try:  # `suppress` would cost as much as the encoding
             text = encode(meta).decode() if is_plain(meta) else "="
@@ -189,6 +195,16 @@ def body_json(event: str | None, meta: dict[str, Any] | None, error: object, res
         body = f'{body},"error":{encode(error_value(error, truncation)).decode()}'
     is_truncated = truncation is not None and truncation.happened
     return f'{body}{rest},"truncated":true' if is_truncated else body + rest
+
+
+def _event_json(event: object, truncation: Truncation) -> str:
+    """Return the key ``event`` after a comma; keep it unless it was truncated, to encode it once only."""
+    body = f',"event":{name_json(event, truncation)}'
+    if type(event) is str and not truncation.happened:
+        if len(_events) >= _EVENTS_MAX:
+            _events.clear()
+        _events[event] = body
+    return body
 
 
 def _rebuilt_json(
