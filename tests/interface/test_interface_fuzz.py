@@ -8,7 +8,11 @@ import asyncio
 import dataclasses
 import json
 import math
+import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +21,11 @@ from hypothesis import strategies as st
 
 from cordboard import emit
 from cordboard.contract.errors import NotFoundError
-from cordboard.environment import SESSION_SECRET
+from cordboard.environment import LOG_DIR, SESSION_SECRET
 from cordboard.interface import error_texts
 from cordboard.interface.app import create_app
 from cordboard.interface.browser_log import BrowserLog
+from cordboard.interface.log_readings import LogReadings, ReportForm, WrittenReport
 from cordboard.interface.login import LoginCookies, account_by_name
 from cordboard.interface.people import Person
 from cordboard.interface.session_owners import SessionOwners
@@ -37,6 +42,11 @@ PATHS = [
     ("PATCH", "/api/sessions/ID/offer"), ("POST", "/api/sessions/ID/leave"), ("POST", "/api/logs"),
     ("GET", "/static/ID"), ("HEAD", "/static/room.js"), ("GET", "/healthz"), ("GET", "/readyz"),
     ("GET", "/metrics"), ("GET", "/ID"), ("PUT", "/ID"), ("OPTIONS", "/api/sessions"),
+    ("GET", "/sessions/ID/report.html"), ("POST", "/sessions/ID/bundle.zip"), ("GET", "/api/sessions/ID/live"),
+]  # fmt: skip
+OPERATOR_PATHS = [
+    "/sessions/ID/report.html", "/sessions/ID/report.txt", "/sessions/ID/bundle.zip", "/api/sessions/ID/live",
+    "/sessions/ID",
 ]  # fmt: skip
 NASTY = [
     "\ud800", "", " ", "\x00", "a\nb", "\u202e", "..", ".", "../..", "%00", "%ff", "http://[", "[",
@@ -126,7 +136,8 @@ types = st.sampled_from(
 )  # fmt: skip
 queries = st.one_of(
     st.tuples(
-        st.sampled_from(["sent", "room", "name", "id", "since", "cursor", "x"]), header_values
+        st.sampled_from(["sent", "room", "name", "id", "since", "cursor", "build", "x"]),
+        header_values,
     ).map(lambda pair: pair[0].encode() + b"=" + pair[1].replace(b"#", b"")),
     st.sampled_from([b"sent=nan", b"sent=1e400", b"sent=-1e308", b"room=%ed%a0%80", b"sent=%00"]),
     st.binary(max_size=20),
@@ -156,6 +167,22 @@ class GatewayStub:
         yield b"event: state\ndata: {}\n\n"
 
 
+class ReadingsStub(LogReadings):
+    """Readings without the process that searches the logs, which takes half a second each."""
+
+    @asynccontextmanager
+    async def lines(self, *_: Any, **__: Any) -> AsyncIterator[asyncio.StreamReader]:
+        told = asyncio.StreamReader()
+        told.feed_data(b"event: lines\ndata: {}\n\n")
+        told.feed_eof()
+        yield told
+
+    async def report(self, session_id: str, form: ReportForm) -> WrittenReport:
+        written = WrittenReport(Path(tempfile.mkdtemp(dir=os.environ[LOG_DIR])) / form)
+        written.path.write_text(session_id)
+        return written
+
+
 class Here:
     """The interface without a server, and a signed-in person."""
 
@@ -182,6 +209,7 @@ class Here:
             gateway=behind,
             owners=owners,
             browser_log=BrowserLog(owners),
+            log_readings=ReadingsStub(self.app.state.services.log_readings.environment, 10**6),
         )
         return response.headers["set-cookie"].partition(";")[0].encode()
 
@@ -231,18 +259,36 @@ async def _ask(
 def here() -> Iterator[Here]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SESSION_SECRET, "signs-the-cookies")
+        patch.setattr("cordboard.interface.session_owners.READS_BURST", 10**9)
         found = Here()
         yield found
         found.close()
 
 
-@pytest.mark.parametrize(("method", "path"), PATHS)
-@settings(
+@pytest.fixture(scope="module")
+def staffed() -> Iterator[Here]:
+    """The same for an operator, who may read the logs."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv(SESSION_SECRET, "signs-the-cookies")
+        patch.setattr("cordboard.interface.session_owners.READS_BURST", 10**9)
+        patch.setattr("cordboard.interface.session_stream.LATE_LINES_S", 0.0)
+        patch.setenv(LOG_DIR, folder)
+        found = Here(interface_operators=("Ada",), interface_logs="local", log_dir=folder)
+        yield found
+        found.close()
+        assert list(Path(folder).iterdir()) == []  # every report has been removed
+
+
+FUZZED = settings(
     max_examples=60,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+@FUZZED
 @example(b"", b"", [(b"host", b"[")], b"", MINE, True)
 @example(b"", b"", [(b"host", b"localhost"), (b"origin", b"http://[")], b"", MINE, True)
 @example(nested(600), b"", [], b"application/json", MINE, True)
@@ -264,13 +310,27 @@ def test_no_request_causes_a_server_error(
     signed_in: bool,
 ) -> None:
     """Every route answers every request, and a refusal has a reason."""
+    check_answer(here, method, path.replace("ID", name), query, extra, body, media, signed_in)
+
+
+def check_answer(
+    here: Here,
+    method: str,
+    path: str,
+    query: bytes,
+    extra: list[tuple[bytes, bytes]],
+    body: bytes = b"",
+    media: bytes = b"",
+    signed_in: bool = True,
+) -> int:
+    """Ask; check that the answer is no server error, and says why if it is a refusal. Return its status."""
     usual = {
         b"host": b"localhost",
         b"origin": b"http://localhost",
         b"content-type": media,
     } | ({b"cookie": here.cookie} if signed_in else {})
     sent = [*extra, *(pair for pair in usual.items() if pair[0] not in dict(extra))]
-    status, answered, content = here.ask(method, path.replace("ID", name), query, sent, body)
+    status, answered, content = here.ask(method, path, query, sent, body)
     assert status < 500, content
     if (
         status >= 400
@@ -278,6 +338,24 @@ def test_no_request_causes_a_server_error(
         and method != "HEAD"
     ):
         assert json.loads(content)["status"] == status
+    return status
+
+
+@pytest.mark.parametrize("path", OPERATOR_PATHS)
+@FUZZED
+@example(b"", [], MINE)
+@example(b"", [], THEIRS)
+@example(b"", [(b"range", b"bytes=9-1")], MINE)
+@example(b"", [(b"range", b"bytes=0-0,2-2,-1")], MINE)
+@example(b"", [(b"last-event-id", b"\xff")], THEIRS)
+@given(queries, headers, ids)
+def test_no_request_of_an_operator_causes_a_server_error(
+    staffed: Here, path: str, query: bytes, extra: list[tuple[bytes, bytes]], name: str
+) -> None:
+    """Nor do the routes that hand out logs: reports, the bundle, the stream of a session's page."""
+    status = check_answer(staffed, "GET", path.replace("ID", name), query, extra)
+    if not extra:
+        assert (status == 200) == (name in {MINE, THEIRS}), status
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)

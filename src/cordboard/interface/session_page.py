@@ -6,14 +6,14 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
+from starlette.types import Receive, Scope, Send
 
 from cordboard.contract.state import LIVE
 from cordboard.interface import rendering
 from cordboard.interface.access import OperatorOnly, SeenRecord, Visitor
 from cordboard.interface.gateway_reads import complete
 from cordboard.interface.leaving import end_session
-from cordboard.interface.log_readings import LINES_MAX, ReportForm
+from cordboard.interface.log_readings import LINES_MAX, ReportForm, WrittenReport
 from cordboard.interface.services import Services
 
 _MEDIA_TYPES: Final[Mapping[ReportForm, str]] = {
@@ -101,12 +101,29 @@ async def report_page(
     form = cast("ReportForm", request.scope["path"].rpartition("/")[2])  # one of the three above
     written = await services.log_readings.report(session_id, form)
     # To be saved, not shown: its own script and style do not meet the policy of this site.
-    return FileResponse(
-        written.path,
-        media_type=_MEDIA_TYPES[form],
-        filename=f"{quote(session_id, safe='')}-{form}",
-        background=BackgroundTask(written.remove),
-    )
+    return _ReportResponse(written, form, f"{quote(session_id, safe='')}-{form}")
+
+
+class _ReportResponse(FileResponse):
+    """Sends a report, and removes it whatever becomes of the request.
+
+    Args:
+        written: The report.
+        form: Its form.
+        name: The name under which a browser saves it.
+    """
+
+    def __init__(self, written: WrittenReport, form: ReportForm, name: str) -> None:
+        super().__init__(written.path, media_type=_MEDIA_TYPES[form], filename=name)
+        self._written = written
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the whole file: each request writes it anew, so a range would be one of another file."""
+        headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
+        try:
+            await super().__call__({**scope, "headers": headers}, receive, send)
+        finally:
+            self._written.remove()
 
 
 def _is_live(record: Mapping[str, Any]) -> bool:
