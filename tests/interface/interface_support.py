@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,12 +79,19 @@ class Site:
         self._clients.append(client)
         return Browser(client, self.url)
 
-    async def run(self, session_id: str, url: str = "http://127.0.0.1:9") -> None:
+    async def run(
+        self,
+        session_id: str,
+        url: str = "http://127.0.0.1:9",
+        build: Mapping[str, str] | None = None,
+    ) -> None:
         """Bring a joined session to running, as an operator and a runner would."""
         session_id = an_id(session_id)
         await self.store.register(Registration("r1", url, capacity=9))
         await self.store.placement.assign(session_id, 1)
-        await self.store.confirm_running(session_id, 1, Holder("r1", url, "warm", 42))
+        await self.store.confirm_running(
+            session_id, 1, Holder("r1", url, "warm", 42, build=build or {})
+        )
 
     async def close(self) -> None:
         for client in self._clients:

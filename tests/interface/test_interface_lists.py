@@ -52,7 +52,7 @@ async def test_sessions_are_searched_by_each_condition(staffed: Site) -> None:
     """The id leads to the session; all other conditions restrict the list."""
     ada, boss = await two_people(staffed)
     await ada.join("failed", "webrtc:lab")
-    await staffed.run("failed")
+    await staffed.run("failed", build={"bot": "3f9a1c00d2e4"})
     await end(staffed.store, "failed", "bot_crashed")
     hers, failed = f"/sessions/{an_id('hers')}", f"/sessions/{an_id('failed')}"
     for query, expected in (
@@ -68,6 +68,8 @@ async def test_sessions_are_searched_by_each_condition(staffed: Site) -> None:
         ("since=2020-01-01T10:00", {hers, failed}),
         ("until=2020-01-01T10:00", set()),
         ("state=live&room=lab", set()),
+        ("build=3f9a", {failed}),
+        ("build=9a1c", set()),
     ):
         page = await opened(boss, f"/sessions?{query}")
         assert {link for link in page.links if link.startswith("/sessions/")} == expected, query

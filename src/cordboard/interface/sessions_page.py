@@ -38,6 +38,7 @@ class Search:
         reason: A reason of the end.
         since: Accepted at this time or later, in UTC, as a form sends it.
         until: Accepted before this time.
+        build: How a hash, a version or the image of the build begins.
     """
 
     id: str = ""
@@ -47,6 +48,7 @@ class Search:
     reason: str = ""
     since: str = ""
     until: str = ""
+    build: str = ""
 
     def gateway_query(self) -> dict[str, Any]:
         """Return the parameters with which the gateway is asked.
@@ -61,6 +63,7 @@ class Search:
             "state": self.state if self.state != _LIVE else None,
             "reason": self.reason,
             "user": self.user,
+            "build": self.build,
             "room_url": _room(self.room),
             "since": _time(self.since),
             "until": _time(self.until),
@@ -75,9 +78,10 @@ async def search_of(
     reason: Text = "",
     since: Text = "",
     until: Text = "",
+    build: Text = "",
 ) -> Search:
     """Return the search that the address of the page names."""
-    texts = (session_id, user, room, state, reason, since, until)
+    texts = (session_id, user, room, state, reason, since, until, build)
     return Search(*(text.strip() for text in texts))
 
 
