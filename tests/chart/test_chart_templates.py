@@ -18,6 +18,7 @@ from chart.chart_support import (
     ROOT,
     merged,
     named,
+    objects,
     of_kind,
     pod_of,
     render,
@@ -27,6 +28,8 @@ from chart.chart_support import (
 )
 from cordboard.contract.launch import Launch
 from cordboard.environment import SECRET_NAMES, SECRET_VARIABLES
+from cordboard.kube import Right
+from cordboard.launchers.cluster_check import COLD_RIGHTS, MARK_RIGHTS, READER_RIGHTS
 from cordboard.launchers.kubernetes_manifest import CONTAINER, job_manifest
 from cordboard.launchers.kubernetes_manifest import JobTemplate as Template
 
@@ -87,6 +90,31 @@ def test_only_the_operator_has_a_token(everything: list[dict[str, Any]]) -> None
     assert [name for name, has_token in tokens.items() if has_token] == ["operator"]
     accounts = {pod_of(everything, name)["serviceAccountName"] for name in COMPONENTS}
     assert accounts == {"cordboard", "cordboard-operator"}
+
+
+def test_roles_grant_the_rights_that_the_doctor_asks_for(
+    everything: list[dict[str, Any]],
+) -> None:
+    """`doctor --env` finds no right missing in an account of the chart, and no account has one that it does not know."""
+    operator = "cordboard-operator"
+    assert rights_of(everything, operator) == {*COLD_RIGHTS, *MARK_RIGHTS}
+    assert rights_of(everything, "cordboard-log-reader") == {*READER_RIGHTS}
+    assert rights_of(render(REDIS), operator) == {*MARK_RIGHTS}
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    example = next(text for text in page.split("```") if "kind: Role\n" in text)
+    documents = objects(example.removeprefix("yaml\n"))
+    assert rights_of(documents, operator) == {*COLD_RIGHTS}
+
+
+def rights_of(found: list[dict[str, Any]], role: str) -> set[Right]:
+    """Return what a Role grants."""
+    return {
+        Right(verb, resource, group)
+        for rule in named(found, "Role", role)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def test_components_have_only_the_secrets_that_they_need() -> None:
