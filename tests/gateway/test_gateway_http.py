@@ -11,11 +11,13 @@ from typing import Any
 import aiohttp
 import pytest
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 
 from cordboard import emit
 from cordboard.contract.credential import runner_credential
 from cordboard.contract.ice import parse_ice_servers
 from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV, TURN_SECRET
+from cordboard.gateway import joins
 from cordboard.gateway.app import create_app
 from cordboard.settings import Settings
 from cordboard.store import Holder, RedisStore, Registration, Suspicion
@@ -99,6 +101,22 @@ class TestJoin:
         assert (status, body["code"]) == (409, "session_in_use")
         assert headers["Content-Type"] == "application/problem+json"
         assert headers["X-Session-Id"] == "a"
+
+    async def test_join_that_fails_unexpectedly_is_counted(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As ``internal_error``, for which an alarm asks."""
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        labels = {"result": "internal_error"}
+        before = REGISTRY.get_sample_value("cordboard_joins_total", labels)
+        monkeypatch.setattr(joins, "check_cell", fail)
+        assert (await gateway.join())[0] == 500
+        after = REGISTRY.get_sample_value("cordboard_joins_total", labels)
+        assert before is not None
+        assert after == before + 1
 
     @pytest.mark.parametrize("absent", [{}, {"sessionId": ""}, {"sessionId": None}])
     async def test_join_without_an_id_gets_one(

@@ -54,6 +54,9 @@ async def accept(
         metrics.joins.labels(error.code).inc()
         log.warning("Join refused", event="join.refused", reason=error.code)
         raise
+    except Exception:
+        metrics.joins.labels(CordboardError.code).inc()  # the server logs it
+        raise
     if accepted.reused:
         metrics.joins.labels("reused").inc()
         log.info(

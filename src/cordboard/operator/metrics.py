@@ -29,6 +29,13 @@ stages = Histogram(
 )
 loop_lag = Gauge("cordboard_loop_lag_seconds", "How late the last sweep began.")
 
+# A series that begins at 1 has not increased for Prometheus: without zeros, the alarms would miss the first one.
+for _kind in ("warm", "cold", "failed"):
+    assignments.labels(_kind)
+for _outcome in ("queued", "failed", "held", "gone"):
+    recoveries.labels(_outcome)
+stages.labels("queued")
+
 
 @dataclass(frozen=True, slots=True)
 class ShardFigures:

@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from cordboard.contract.state import REASONS
+
 # Seconds. Starts take 5 ms to 10 s; the last three buckets are for the length of calls.
 STAGE_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600, 3600)
 
@@ -22,3 +24,9 @@ stages = Histogram(
     buckets=STAGE_BUCKETS,
 )
 ends = Counter("cordboard_sessions_ended", "Sessions that ended here, by reason.", ["reason"])
+
+# A series that begins at 1 has not increased for Prometheus: without zeros, the alarms would miss the first one.
+for _stage in ("starting", "running"):
+    stages.labels(_stage)
+for _reason in REASONS:
+    ends.labels(_reason)

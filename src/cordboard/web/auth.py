@@ -44,6 +44,9 @@ refusals = Counter(
     "Requests without the control secret, or with a wrong one.",
     ["reason"],
 )
+# A series that begins at 1 has not increased for Prometheus: without zeros, the alarms would miss the first one.
+for _reason in ("missing", "wrong", "throttled"):
+    refusals.labels(_reason)
 log = get_logger("auth")
 
 METRICS_PATH: Final = "/metrics"

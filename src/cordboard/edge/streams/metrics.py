@@ -25,3 +25,7 @@ stream_gap = Histogram(
     "From the loss of a call's bot until the first message of the next one.",
     buckets=(0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 60, 120),
 )
+
+# A series that begins at 1 has not increased for Prometheus: without zeros, the alarms would miss the first one.
+for _died in ("runner", "edge", "connection"):
+    streams_resumed.labels(_died)
