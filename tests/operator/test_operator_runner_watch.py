@@ -33,7 +33,10 @@ class WatchedRunner:
         self.requests.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(self.head)
         self.open.append(writer)
-        await reader.read()
+        with contextlib.suppress(
+            ConnectionResetError
+        ):  # the client has closed it before it had read everything
+            await reader.read()
         self.open.remove(writer)
         writer.close()
 
