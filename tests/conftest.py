@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from cordboard.store import RedisStore
 from cordboard.store.keys import Keys
+from cordboard.up import embedded
 from fast_support import is_fast, may_be_fast
 from plane_support import ManyDatabases
 from tests_support import StandIn, served
@@ -35,7 +36,9 @@ hypothesis.settings.register_profile(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try fewer inputs with `-m fast`."""
+    """Try fewer inputs with `-m fast`; run another release of Redis or Valkey where REDIS_TEST_SERVER names one."""
+    if program := os.environ.get("REDIS_TEST_SERVER"):
+        embedded.find_server = lambda: program
     is_fast_lane = config.option.markexpr == "fast"
     hypothesis.settings.load_profile("cordboard-fast" if is_fast_lane else "cordboard")
 

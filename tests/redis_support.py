@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,19 @@ from cordboard.up.embedded import EmbeddedServer
 from plane_support import free_port
 
 SLOTS = 16384
+# From a node's port to the one by which the other nodes reach it: Redis 6.2 has no setting for that one.
+BUS, PORT_MAX = 10000, 65535
 START_S = 20.0
+
+
+def cluster_port() -> int:
+    """Return a free port for a node of a cluster, whose second port is free as well."""
+    while True:
+        port = free_port()
+        if port + BUS <= PORT_MAX:
+            with contextlib.closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port + BUS)) != 0:
+                    return port
 
 
 class Node(EmbeddedServer):
@@ -34,6 +47,18 @@ class Node(EmbeddedServer):
         os.kill(self.pid, number)
         if number is signal.SIGKILL and self.process:
             self.process.wait()
+
+
+class ClusterNode(Node):
+    """A server of a cluster."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *("--cluster-enabled", "yes"),
+            *("--cluster-require-full-coverage", "no"),
+            *("--cluster-node-timeout", "3000"),
+        )
+        self.port = cluster_port()
 
 
 class SentinelNode(Node):
@@ -74,23 +99,19 @@ class Primaries:
 @contextlib.contextmanager
 def primaries(count: int = 3, *, replica: bool = False) -> Iterator[Primaries]:
     """Start a cluster whose primaries share the slots evenly; end it afterwards."""
-    buses = [free_port() for _ in range(count + replica)]
-    nodes = [Node("--cluster-enabled", "yes", "--cluster-port", str(bus),
-                  "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "3000")
-             for bus in buses]  # fmt: skip
+    nodes: list[Node] = [ClusterNode() for _ in range(count + replica)]
     try:
         for node in nodes:
             node.start()
         for number, node in enumerate(nodes[:count]):
             first, last = (-(-SLOTS * n // count) for n in (number, number + 1))
             with node.client() as client:
-                client.execute_command("CLUSTER ADDSLOTSRANGE", first, last - 1)
+                client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
                 if number:
-                    met = ("127.0.0.1", nodes[0].port, buses[0])
-                    client.execute_command("CLUSTER MEET", *met)
+                    client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
         if replica:
-            _replicate(nodes[count], nodes[0], buses[0])
+            _replicate(nodes[count], nodes[0])
         for node in nodes:
             wait_for(lambda node=node: _knows_all(node, count))  # type: ignore[misc]
         yield Primaries(nodes[:count], nodes[count] if replica else None)
@@ -99,12 +120,12 @@ def primaries(count: int = 3, *, replica: bool = False) -> Iterator[Primaries]:
             _end(node)
 
 
-def _replicate(replica: Node, primary: Node, bus: int) -> None:
+def _replicate(replica: Node, primary: Node) -> None:
     """Make a node of a cluster another one's replica; return when it is in sync."""
     with primary.client() as client:
         name = client.execute_command("CLUSTER MYID")
     with replica.client() as client:
-        client.execute_command("CLUSTER MEET", "127.0.0.1", primary.port, bus)
+        client.execute_command("CLUSTER MEET", "127.0.0.1", primary.port)
         wait_for(lambda: name in str(client.execute_command("CLUSTER NODES")))
         client.execute_command("CLUSTER REPLICATE", name)
     wait_for(lambda: _info(replica).get("master_link_status") == "up")

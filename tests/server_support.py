@@ -22,7 +22,9 @@ START_S = 10.0
 
 
 def programs() -> list[str]:
-    """Return the servers of this machine: the packaged Valkey, and those on the PATH."""
+    """Return the servers of this machine: the packaged Valkey, and those on the PATH; or REDIS_TEST_SERVER alone."""
+    if program := os.environ.get("REDIS_TEST_SERVER"):
+        return [program]
     found = [shutil.which("redis-server"), shutil.which("valkey-server"), str(get_binary_path())]
     return [program for program in found if program]
 

@@ -20,7 +20,7 @@ from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.store import open_store
 from plane_support import free_port
-from redis_support import SLOTS, wait_for
+from redis_support import SLOTS, cluster_port, wait_for
 from server_support import name_of, programs, serving
 
 HOST = "127.0.0.1"
@@ -109,9 +109,11 @@ def program(request: pytest.FixtureRequest, certificates: Certificates) -> str:
 
 
 @contextlib.contextmanager
-def secure(program: str, certificates: Certificates, *more: str) -> Iterator[int]:
+def secure(
+    program: str, certificates: Certificates, *more: str, port: int | None = None
+) -> Iterator[int]:
     """Run a server that answers by TLS alone; yield its port."""
-    port = free_port()
+    port = port or free_port()
     words = ["--port", "0", "--tls-port", str(port), *certificates.arguments, *more]
     with serving(program, *words, probes=False), certificates.client(port) as client:
         wait_for(lambda: _answers(client))
@@ -157,11 +159,9 @@ async def test_client_certificate(program: str, certificates: Certificates) -> N
 
 async def test_cluster(program: str, certificates: Certificates) -> None:
     """``rediss+cluster://``: scripts, and the subscription to changes, which has a separate connection."""
-    bus = str(free_port())
-    more = ["--cluster-enabled", "yes", "--cluster-port", bus]
-    with secure(program, certificates, *more) as port:
+    with secure(program, certificates, "--cluster-enabled", "yes", port=cluster_port()) as port:
         with certificates.client(port) as client:
-            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, SLOTS - 1)
+            client.execute_command("CLUSTER ADDSLOTS", *range(SLOTS))
             wait_for(lambda: "cluster_state:ok" in _cluster_info(client))
         url = f"rediss+cluster://{HOST}:{port}?ssl_ca_certs={certificates.authority}"
         await works(url, shards=3)
