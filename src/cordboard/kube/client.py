@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import httpx2
@@ -13,6 +14,7 @@ from lightkube.core.generic_client import BasicRequest, GenericAsyncClient
 from cordboard.contract.errors import ClusterExpiredError, NotFoundError
 from cordboard.kube.api_errors import api_error, status_of, translated_errors
 from cordboard.kube.kinds import KINDS, Kind
+from cordboard.kube.log_connections import LogConnections
 
 Object = dict[str, Any]
 
@@ -80,15 +82,21 @@ class Kube:
 
     Args:
         client: lightkube's client.
+        logs: Connections for logs.
         name: The name of the cluster for people: its context.
         times: How long requests may take.
     """
 
     def __init__(
-        self, client: GenericAsyncClient, name: str, times: KubeTimes = DEFAULT_TIMES
+        self,
+        client: GenericAsyncClient,
+        logs: LogConnections,
+        name: str,
+        times: KubeTimes = DEFAULT_TIMES,
     ) -> None:
         self.name = name
         self._client = client
+        self._logs = logs
         self._times = times
 
     @property
@@ -306,11 +314,20 @@ class Kube:
         request.url += "/log"
         # A node may have to read much of a log before it sends the first byte.
         silence_s = self._times.log_silence if params.get("follow") else 4 * self._times.request
-        async with self._stream(request, silence_s) as chunks:
-            yield chunks
+        opened = self._logs.get(
+            self._client.build_adapter_request(request), connect_s=CONNECT_S, silence_s=silence_s
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            with translated_errors():
+                answer = await stack.enter_async_context(opened)
+                if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                    raise api_error(status_of(await answer.read()), answer.status, answer.headers)
+            chunks = _translated(answer.content.iter_any())
+            yield await stack.enter_async_context(contextlib.aclosing(chunks))
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._logs.close()
         await self._client.close()  # type: ignore[no-untyped-call]
 
     def _prepare(self, method: str, kind: Kind, **arguments: Any) -> BasicRequest:
@@ -337,17 +354,17 @@ class Kube:
             answer = await self._send(request, stream=True)
         try:
             if not answer.is_success:
-                body = b"".join([chunk async for chunk in _read(answer)])
+                body = b"".join([chunk async for chunk in _translated(answer.aiter_bytes())])
                 raise api_error(status_of(body), answer.status_code, answer.headers)
-            async with contextlib.aclosing(_read(answer)) as chunks:
+            async with contextlib.aclosing(_translated(answer.aiter_bytes())) as chunks:
                 yield chunks
         finally:
             await answer.aclose()
 
 
-async def _read(answer: httpx2.Response) -> AsyncGenerator[bytes]:
+async def _translated(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     with translated_errors():
-        async for chunk in answer.aiter_bytes():
+        async for chunk in chunks:
             yield chunk
 
 

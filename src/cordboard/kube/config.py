@@ -20,6 +20,7 @@ from cordboard.contract.errors import SettingsError
 from cordboard.contract.redaction import redact
 from cordboard.contract.urls import check_http_url, is_malformed_url, redacted_url
 from cordboard.kube.client import CONNECT_S, DEFAULT_TIMES, Kube, KubeTimes
+from cordboard.kube.log_connections import LogConnections
 
 _PATHS: Final = {
     "cluster": ("certificate-authority",),
@@ -57,7 +58,8 @@ def open_kube(
             proxy = _named(table, "cluster", config.context.cluster).get("proxy-url")
         else:
             config, proxy = _single_config(_service_account()), None
-        return Kube(_client(config, namespace, proxy, times), config.context_name, times)
+        client, logs = _connections(config, namespace, proxy, times)
+        return Kube(client, logs, config.context_name, times)
     except (ConfigError, KeyError, TypeError, OSError, ssl.SSLError, msgspec.MsgspecError) as error:
         raise SettingsError(
             f"The Kubernetes configuration is invalid: {_reason(error)}.",
@@ -150,9 +152,9 @@ def _single_config(config: KubeConfig, context: str | None = None) -> SingleConf
     return single._replace(user=single.user or User())
 
 
-def _client(
+def _connections(
     config: SingleConfig, namespace: str | None, proxy: str | None, times: KubeTimes
-) -> GenericAsyncClient:
+) -> tuple[GenericAsyncClient, LogConnections]:
     check_http_url("The Kubernetes API's address", config.cluster.server, may_have_user=True)
     proxy = proxy or _environment_proxy(config.cluster.server)
     if proxy:
@@ -161,13 +163,16 @@ def _client(
     transport = httpx2.AsyncHTTPTransport(
         verify=context,
         proxy=proxy,
-        # Each followed log has its own connection, so their number is not limited here.
+        # Each watch has its own connection, so their number is not limited here.
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS_MAX),
     )
     timeout = httpx2.Timeout(times.request, connect=CONNECT_S)
     # lightkube annotates this field for its synchronous client only.
     parameters = ConnectionParams(timeout=timeout, transport=transport)  # type: ignore[arg-type]
-    return GenericAsyncClient(parameters, config, namespace=namespace)
+    client = GenericAsyncClient(parameters, config, namespace=namespace)
+    # With the login of lightkube's client, so that a login command runs once for both.
+    auth = client._client.auth  # noqa: SLF001 - lightkube shows it nowhere else
+    return client, LogConnections(context, auth, proxy)
 
 
 def _environment_proxy(server: str) -> str | None:
