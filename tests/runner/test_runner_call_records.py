@@ -18,6 +18,7 @@ from pipecat.frames.frames import (
     FunctionCallResultFrame,
     FunctionCallsStartedFrame,
     InputAudioRawFrame,
+    InterruptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -160,6 +161,39 @@ async def test_parts_of_a_turn_sum_up_and_a_greeting_is_no_answer(lines: Lines) 
     assert abs(answer["total_ms"] - answer["user_bot_latency_ms"]) < 50
     assert silent["outcome"] == "no_output"
     assert "contributions" not in silent
+
+
+async def test_transcription_that_interrupts_is_a_part_of_its_turn(lines: Lines) -> None:
+    """Pipecat ends a turn that it hears nothing of; the words that come then begin another one, and erase its parts."""
+
+    async def wait(_stage: Stage) -> None:
+        await asyncio.sleep(0.1)
+
+    await run_call(
+        ClientConnectedFrame(),
+        BotStartedSpeakingFrame(),
+        BotStoppedSpeakingFrame(),
+        VADUserStartedSpeakingFrame(),
+        UserStartedSpeakingFrame(),
+        VADUserStoppedSpeakingFrame(stop_secs=0.2),
+        wait,
+        TranscriptionFrame("Hello", "user", "now"),
+        InterruptionFrame(),
+        LLMFullResponseStartFrame(),
+        MetricsFrame([TTFBMetricsData(processor="LLM#0", value=0.03)]),
+        LLMTextFrame("Hi"),
+        TTSAudioRawFrame(**AUDIO),
+        BotStartedSpeakingFrame(),
+        BotStoppedSpeakingFrame(),
+    )
+    answer = records(lines, "turn.ended")[-1]
+    assert answer["measured_from"] == "user_silence"
+    parts = {part["key"]: part["ms"] for part in answer["contributions"]}
+    assert parts["endpointing_wait"] == 200
+    assert parts["transcription"] >= 100
+    assert "first_request" not in parts
+    assert abs(sum(parts.values()) - answer["user_bot_latency_ms"]) < 1
+    assert abs(answer["total_ms"] - answer["user_bot_latency_ms"]) < 1
 
 
 async def test_speech_has_the_time_of_the_speech(lines: Lines) -> None:

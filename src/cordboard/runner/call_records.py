@@ -58,8 +58,9 @@ class CallRecords(FrameDispatch):
         )
 
     def on_frame(self, data: FramePushed) -> None:
-        """Take note of errors and of the bot's speech."""
+        """Take note of errors, of speech, and of what is done with it."""
         frame = data.frame
+        self.turns.listening.note(frame, data.source)
         if isinstance(frame, ErrorFrame):
             self.errors.note(frame.id)
         elif isinstance(frame, BotStartedSpeakingFrame):

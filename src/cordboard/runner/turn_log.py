@@ -4,10 +4,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from cordboard.contract.call_events import LATENCY_STARTS
 from cordboard.emit import get_logger
 from cordboard.runner.call_log import CallLog
+from cordboard.runner.listening_times import ListeningTimes
 
 _AGGREGATORS: Final = "pipecat.processors.aggregators.llm_response_universal"
+
+_SILENCE, _CONNECTED = LATENCY_STARTS
 
 log = get_logger("call")
 
@@ -19,13 +23,16 @@ class TurnLog:
         turn: The number of the present turn.
         has_bot_spoken: Whether the bot has spoken in it.
         has_failed: Whether an error has left the pipeline in it.
+        listening: When the user fell silent, and when the bot had understood.
     """
 
     def __init__(self) -> None:
+        self.listening = ListeningTimes()
         self.turn = 0
         self.has_bot_spoken = False
         self.has_failed = False
         self._latency_ms: float | None = None
+        self._is_answer = False
         self._breakdown: dict[str, Any] = {}
         self._ttfb_ms: dict[str, float] = {}
 
@@ -66,6 +73,7 @@ class TurnLog:
     async def on_latency_measured(self, _observer: Any, latency_s: float) -> None:
         """Keep `latency_s`, the seconds from the user's last word to the bot's first."""
         self._latency_ms = round(latency_s * 1000)
+        self._is_answer = True  # its parts come next
 
     async def on_latency_breakdown(self, _observer: Any, breakdown: Any) -> None:
         """Keep the parts of that latency, or of the wait for a greeting, from `breakdown`."""
@@ -77,11 +85,17 @@ class TurnLog:
             {"key": part.key, "owner": part.owner, "ms": round(part.duration_secs * 1000, 1)}
             for part in getattr(breakdown, "contributions", ())
         ]
+        begin = getattr(breakdown, "measured_from", None)
+        measured_from = begin and str(begin)
+        if self._is_answer and measured_from == _CONNECTED:
+            parts = self.listening.mended(parts, self._latency_ms or 0.0)
+            measured_from = _SILENCE
+        self._is_answer = False
         if parts:
             self._breakdown = {
                 "contributions": parts,
                 "total_ms": round(sum(part["ms"] for part in parts), 1),
-                "measured_from": breakdown.measured_from and str(breakdown.measured_from),
+                "measured_from": measured_from,
             }
 
     def _outcome(self, *, interrupted: bool) -> str:
