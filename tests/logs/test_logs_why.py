@@ -140,6 +140,33 @@ def test_a_kill_from_outside_blames_nobody() -> None:
     assert any("SIGKILL" in words for words in answer.missing)
 
 
+def _spoke(told: Told, who: str, at_ms: float) -> None:
+    told.event(at_ms, "bot", "speech.started", who=who)
+    told.event(at_ms + 400, "bot", "speech.ended", who=who)
+
+
+def test_a_caller_who_got_no_answer_had_no_healthy_call() -> None:
+    """The bot greeted, the caller spoke, and nothing came until the end."""
+    told = planted("healthy").told
+    _spoke(told, "bot", 6000)
+    _spoke(told, "user", 9000)
+    answer = why(told.records)
+    assert answer.cause == UNKNOWN
+    assert answer.ruled_out["healthy"].lines
+    _spoke(told, "bot", 10_000)
+    assert why(told.records).cause == "healthy"
+    _spoke(told, "user", 29_000)  # and left
+    assert why(told.records).cause == "healthy"
+
+
+@pytest.mark.parametrize(("service", "event"), [("bot", "turn.ended"), ("call", "turn.heard")])
+def test_an_answer_that_came_much_too_late_is_not_healthy(service: str, event: str) -> None:
+    """No service took most of the time: something was wrong, and no rule says what."""
+    told = planted("healthy").told
+    told.event(20_000, service, event, turn=2, user_bot_latency_ms=9000, heard_ms=9000)
+    assert why(told.records).cause == UNKNOWN
+
+
 def test_a_running_call_has_no_cause_yet() -> None:
     """Without the end, a call without trouble is neither healthy nor broken."""
     assert why(connected(joined(Told())).records).cause == UNKNOWN

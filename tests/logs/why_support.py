@@ -102,6 +102,18 @@ def _warning(name: str, **ends: dict[str, Any]) -> Told:
     return _left(told)
 
 
+def _some_lost(told: Told, *lost: int) -> Told:
+    """Let the page lose so many packets in its first intervals, and none after them."""
+    samples = [
+        record["meta"]
+        for record in told.records
+        if record.get("event") == "media.stats" and record["meta"]["end"] == "page"
+    ]
+    for meta, packets in zip(samples, lost, strict=False):
+        meta["packets_lost"] = packets
+    return told
+
+
 def _device(begin: str, end: str, ms: float) -> Told:
     told = stats(_talk())
     told.event(9000, "browser", "device.changed", kind=begin)
@@ -262,7 +274,13 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "packet_loss": lambda: _left(stats(_talk(), bot={"packets_lost": 20})),
     "packet_loss by a warning": lambda: _warning("high_loss", page={"packets_lost": 9}),
     "jitter, with late packets": lambda: _left(
-        stats(_talk(), page={"jitter_ms": 70, "packets_lost": 6})
+        _some_lost(stats(_talk(), page={"jitter_ms": 70}), 9, 11)
+    ),
+    "jitter by a warning, with late packets": lambda: _some_lost(
+        _warning("high_jitter", page={"jitter_ms": 28}), 4, 13
+    ),
+    "packet_loss, with jitter": lambda: _left(
+        stats(_talk(), page={"jitter_ms": 70, "packets_lost": 12})
     ),
     "one_way_sound without a figure": lambda: _left(
         stats(_talk(), page={"packets_received": None, "jitter_ms": None, "packets_lost": None})

@@ -16,7 +16,12 @@ from cordboard.logs.why.story import (
     Fact,
     Story,
 )
-from cordboard.logs.why.thresholds import INTERRUPTED_MS, LATE_SHARE, SLOW_START_MS
+from cordboard.logs.why.thresholds import (
+    INTERRUPTED_MS,
+    LATE_SHARE,
+    SLOW_START_MS,
+    UNANSWERED_MS,
+)
 
 PROPER_ENDS: Final = frozenset({"left", "bot_finished", "max_duration"})
 _STORE_AWAY: Final = frozenset({"store_unavailable", "store_forbidden"})
@@ -303,16 +308,35 @@ def healthy(story: Story) -> Finding:
         return ruled_out(_ended_as(story), end)
     if heard is None:
         return ruled_out("No line shows that the bot spoke.", end)
-    silent = [
-        fact for fact in story.all("turn.ended") if fact.text("outcome") in {"no_output", "error"}
-    ]
-    if silent:
-        return ruled_out("The bot gave no answer to a turn.", *silent)
-    if broken := _interruptions(story):
-        return ruled_out("The call was interrupted, and no rule explains that.", *broken)
+    silent = story.where("turn.ended", lambda fact: fact.text("outcome") in {"no_output", "error"})
+    troubles = (
+        ("The bot gave no answer to a turn.", silent),
+        ("The caller waited for an answer, and no rule explains that.", _waits(story)),
+        ("The call was interrupted, and no rule explains that.", _interruptions(story)),
+    )
+    for words, lines in troubles:
+        if lines:
+            return ruled_out(words, *lines)
     return proved(
         f"The bot was heard, and the session ended as {story.reason}.", heard, end, effect="fine"
     )
+
+
+def _waits(story: Story) -> list[Fact]:
+    """Return the answers that came much too late; or the caller's last words, if none came at all."""
+    late = [
+        fact
+        for kind, name in (("turn.ended", "user_bot_latency_ms"), ("turn.heard", "heard_ms"))
+        for fact in story.all(kind)
+        if (fact.number(name) or 0.0) > UNANSWERED_MS.value
+    ]
+    spoken = story.all("speech.started", "speech.ended")
+    said = [fact for fact in spoken if fact.text("who") == "user"][-1:]
+    if said and story.until_end_ms(said[0]) > UNANSWERED_MS.value:
+        bot = [fact for fact in (*spoken, *story.all("turn.heard")) if fact.text("who") != "user"]
+        if all(fact.at_ms < said[0].at_ms for fact in bot):
+            late += said
+    return late
 
 
 def _interruptions(story: Story) -> list[Fact]:

@@ -11,7 +11,7 @@ from cordboard.logs.why.story import NO_PATH, OFFER_ANSWERED, Fact, Story
 from cordboard.logs.why.thresholds import (
     FROZEN_MS,
     JITTER_MS,
-    LATE_PERCENT,
+    LATE_JITTERS,
     LOSS_PERCENT,
     MUTED_MS,
     NO_PATH_MS,
@@ -94,15 +94,14 @@ def packet_loss(story: Story) -> Finding:
         )
     facts = next(facts for share, facts in shares.values() if share == worst)
     spell = max((_lost_in_spell(warned, item) for _, item in shares.values()), default=0.0)
-    said = f"The {facts[0].end} lost {max(worst, spell):.1f} % of its packets."
-    uneven = max(_median_jitter_ms(item) for _, item in shares.values())
-    if uneven > JITTER_MS.value and max(worst, spell) <= LATE_PERCENT.value:
-        words = f"{said[:-1]}, as late ones count as lost: the median jitter was {uneven:.0f} ms."
-        return ruled_out(words, facts[0], facts[-1])
-    if max(worst, spell) > LOSS_PERCENT.value:
+    if (lost := max(worst, spell)) > LOSS_PERCENT.value:
         lossy = [fact for fact in facts if (fact.number("packets_lost") or 0) > 0]
+        said = f"The {facts[0].end} lost {lost:.1f} % of its packets."
         return proved(said, *warned, *lossy, effect="disturbed")
-    return ruled_out(f"No end lost more than {worst:.1f} % of its packets.", facts[0], facts[-1])
+    late = max(_late_packets(item) for _, item in shares.values())
+    words = f"No end lost more than {lost:.1f} % of its packets"
+    but = f", besides up to {late:.0f} that may have been late" if late >= 1 else ""
+    return ruled_out(f"{words}{but}.", facts[0], facts[-1])
 
 
 def _lost_in_spell(warned: Sequence[Fact], facts: Sequence[Fact]) -> float:
@@ -119,7 +118,17 @@ def _lost_percent(facts: Sequence[Fact]) -> float | None:
     """Return how many of the packets to one end were lost; None if these are too few."""
     lost, received = max(_sum(facts, "packets_lost"), 0.0), _sum(facts, "packets_received")
     total = lost + received
-    return 100 * lost / total if total >= PACKETS_MIN.value else None
+    if total < PACKETS_MIN.value:
+        return None
+    return 100 * max(lost - _late_packets(facts), 0.0) / total
+
+
+def _late_packets(facts: Sequence[Fact]) -> float:
+    """Return how many packets may count as lost because they are late: as many in a call of any length."""
+    jitter_ms = max((fact.number("jitter_ms") or 0.0 for fact in facts), default=0.0)
+    span_ms = _sum(facts, "interval_ms")
+    rate = _sum(facts, "packets_received") / span_ms if span_ms > 0 else 0.0
+    return LATE_JITTERS.value * jitter_ms * rate
 
 
 def jitter(story: Story) -> Finding:
@@ -139,6 +148,9 @@ def jitter(story: Story) -> Finding:
     worst = max(medians)
     facts = medians[worst]
     said = f"The {facts[0].end} measured a median jitter of {worst:.0f} ms."
+    if worst <= JITTER_MS.value and warned:
+        highest = max(fact.number("value") or 0.0 for fact in warned)
+        said = f"The {warned[0].end} warned of a jitter of up to {highest:.0f} ms."
     if worst > JITTER_MS.value or warned:
         uneven = [fact for fact in facts if (fact.number("jitter_ms") or 0) > JITTER_MS.value]
         return proved(said, *warned, *uneven, effect="disturbed")

@@ -244,7 +244,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "healthy",
         "Healthy",
-        "the bot's first audio, a proper end, no other cause, and complete lines",
+        "the bot's first audio, answers in time, a proper end, no other cause, and complete lines",
         "Nothing.",
         ends.healthy,
         EVERYONE,

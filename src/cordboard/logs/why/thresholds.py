@@ -27,11 +27,11 @@ LOSS_PERCENT: Final = Threshold(
     1.0, "%", "packets that one end lost, of all that were sent to it", _TWILIO
 )
 JITTER_MS: Final = Threshold(30.0, "ms", "the median jitter that one end measured", _TWILIO)
-LATE_PERCENT: Final = Threshold(
-    5.0,
-    "%",
-    "packets that count as lost at an end with jitter, before the loss is a cause of its own",
-    "with delays of up to 0.4 s up to 3.5 % arrive so late that they count as lost",
+LATE_JITTERS: Final = Threshold(
+    6.0,
+    "x the jitter",
+    "the time whose packets count as lost because they are still on their way, or were overtaken",
+    "simulated delays of up to 0.4 s, of three distributions: in 99 % of the time there are no more of them",
 )
 PACKETS_MIN: Final = Threshold(
     250.0, "packets", "the packets that a share of lost ones is computed of", "5 s of Opus"
@@ -86,6 +86,12 @@ INTERRUPTED_MS: Final = Threshold(
     "ms",
     "the silence of an interruption after which a call is not healthy",
     "our choice: a person notices it",
+)
+UNANSWERED_MS: Final = Threshold(
+    5_000.0,
+    "ms",
+    "the wait for an answer after which a call is not healthy, although no rule explains it",
+    "Pipecat ends a turn of the user after so long, if it has heard no words (`user_turn_stop_timeout`)",
 )
 LATE_SHARE: Final = Threshold(
     0.2,
