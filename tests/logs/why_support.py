@@ -201,9 +201,9 @@ def _unstarted() -> Told:
     return ended(told, 60_000, "launch_failed", "failed")
 
 
-def _outage() -> Planted:
+def _outage(*, by: str = "runner", **meta: Any) -> Planted:
     told = stats(_talk())
-    told.event(22_000, "runner", "lease.lost", seconds=16)
+    told.event(22_000, by, "lease.lost", **meta)
     ended(told, 40_000, "lease_lost", "failed")
     servers = Told(session_id="server:host-1", epoch=None)
     servers.say(6000, "runner", "Redis is unavailable; running bots continue", level="warn")
@@ -233,7 +233,8 @@ MEMORY = {"type": "MemoryError", "message": ""}
 RAISED = {"type": "ValueError", "message": "no order 4711", "stack": "Traceback"}
 CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "queue_full": lambda: _refused("queue_full"),
-    "redis_away": _outage,
+    "redis_away": lambda: _outage(seconds=16),
+    "redis_away, and the bot ended itself": lambda: _outage(by="bot"),
     "redis_away at the join": lambda: _refused("store_unavailable"),
     "redis_away, and the join carried out later": lambda: ended(
         _refused("store_unavailable")
@@ -274,7 +275,7 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "packet_loss": lambda: _left(stats(_talk(), bot={"packets_lost": 20})),
     "packet_loss by a warning": lambda: _warning("high_loss", page={"packets_lost": 9}),
     "jitter, with late packets": lambda: _left(
-        _some_lost(stats(_talk(), page={"jitter_ms": 70}), 9, 11)
+        _some_lost(stats(_talk(), page={"jitter_ms": 35}), 7, 9)
     ),
     "jitter by a warning, with late packets": lambda: _some_lost(
         _warning("high_jitter", page={"jitter_ms": 28}), 4, 13

@@ -90,7 +90,7 @@ def redis_away(story: Story) -> Finding:
     if refused is not None and is_unheard and refused.text("reason") in _STORE_AWAY:
         return proved("The gateway refused the join: Redis was away.", refused, effect="ended")
     outage = _outage(story)
-    unrenewed = story.where("lease.lost", lambda fact: fact.number("seconds") is not None)
+    unrenewed = story.where("lease.lost", _is_unrenewed)
     if unrenewed and outage:
         said = "The runner ended the bot: its lease could not be renewed while Redis was away."
         return proved(said, *outage, *unrenewed, story.end, effect="ended")
@@ -103,6 +103,11 @@ def redis_away(story: Story) -> Finding:
     if story.end and story.ran:
         return ruled_out(f"The lease was kept until the end ({story.reason}).", story.end)
     return _is_accepted(story)
+
+
+def _is_unrenewed(fact: Fact) -> bool:
+    """Return whether a lease was lost because nobody renewed it, by the runner or by the guard in the bot's process."""
+    return fact.number("seconds") is not None or fact.service == "bot"
 
 
 def _outage(story: Story) -> list[Fact]:
