@@ -48,7 +48,9 @@ def stats(told: Told, **changes: dict[str, Any]) -> Told:
     return told
 
 
-def slow_turns(told: Told, key: str, *, count: int = 3, ms: int = 4200) -> Told:
+def slow_turns(
+    told: Told, key: str, *, count: int = 3, ms: int = 4200, detection_ms: int = 0
+) -> Told:
     """Tell of turns, most of whose time one part took."""
     for number in range(count):
         told.event(
@@ -58,11 +60,12 @@ def slow_turns(told: Told, key: str, *, count: int = 3, ms: int = 4200) -> Told:
             turn=number + 1,
             duration_ms=5000,
             interrupted=False,
-            total_ms=ms + 600,
+            total_ms=ms + detection_ms + 600,
             measured_from="user_silence",
             contributions=[
                 {"key": "endpointing_wait", "owner": "config: VAD stop_secs", "ms": 200},
                 {"key": key, "owner": "Service#0", "ms": ms},
+                {"key": "turn_detection", "owner": "config: strategies", "ms": detection_ms},
                 {"key": "pipeline", "owner": "pipeline", "ms": 400},
             ],
         )
@@ -274,6 +277,9 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "one_way_sound by the bot's silence": _never_heard,
     "packet_loss": lambda: _left(stats(_talk(), bot={"packets_lost": 20})),
     "packet_loss by a warning": lambda: _warning("high_loss", page={"packets_lost": 9}),
+    "packet_loss by a warning, in a short call": lambda: _left(
+        _warning("high_loss", page={"packets_lost": 5, "packets_received": 20})
+    ),
     "jitter, with late packets": lambda: _left(
         _some_lost(stats(_talk(), page={"jitter_ms": 35}), 7, 9)
     ),
@@ -291,6 +297,9 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "runner_killed": lambda: _recovered(reason="runner_lost", state="failed"),
     "runner_killed, and continued": lambda: _recovered(reason="left"),
     "speech_service_slow": lambda: _left(slow_turns(stats(_talk()), "transcription")),
+    "speech_service_slow, and the turn waited for more words": lambda: _left(
+        slow_turns(stats(_talk()), "transcription", ms=3500, detection_ms=3800)
+    ),
     "language_model_slow": lambda: _left(slow_turns(stats(_talk()), "llm_inference")),
     "voice_slow, with an error": lambda: _left(
         slow_turns(

@@ -81,44 +81,48 @@ def _warned(story: Story, name: str) -> list[Fact]:
 
 def packet_loss(story: Story) -> Finding:
     """Judge whether packets were lost."""
+    ends, warned = _by_end(story.all(_STATS)), _warned(story, "high_loss")
     shares = {
-        end: (_lost_percent(facts), facts) for end, facts in _by_end(story.all(_STATS)).items()
+        end: share
+        for end, facts in ends.items()
+        if (share := _share_lost(facts, warned)) is not None
     }
-    worst = max((share for share, _ in shares.values() if share is not None), default=None)
-    warned = _warned(story, "high_loss")
-    if worst is None:
+    if not shares:
         return (
             not_shown(_NO_STATS)
             if not warned
             else proved("An end warned of lost packets.", *warned, effect="disturbed")
         )
-    facts = next(facts for share, facts in shares.values() if share == worst)
-    spell = max((_lost_in_spell(warned, item) for _, item in shares.values()), default=0.0)
-    if (lost := max(worst, spell)) > LOSS_PERCENT.value:
+    end = max(shares, key=lambda name: shares[name])
+    facts, lost = ends[end], shares[end]
+    if lost > LOSS_PERCENT.value:
         lossy = [fact for fact in facts if (fact.number("packets_lost") or 0) > 0]
-        said = f"The {facts[0].end} lost {lost:.1f} % of its packets."
+        said = f"The {end} lost {lost:.1f} % of its packets."
         return proved(said, *warned, *lossy, effect="disturbed")
-    late = max(_late_packets(item) for _, item in shares.values())
+    late = max(_late_packets(ends[name]) for name in shares)
     words = f"No end lost more than {lost:.1f} % of its packets"
     but = f", besides up to {late:.0f} that may have been late" if late >= 1 else ""
     return ruled_out(f"{words}{but}.", facts[0], facts[-1])
 
 
-def _lost_in_spell(warned: Sequence[Fact], facts: Sequence[Fact]) -> float:
-    """Return how many percent of its packets one end lost while it warned of that."""
-    own = [fact.at_ms for fact in warned if fact.end == facts[0].end]
-    if not own:
-        return 0.0
-    is_over = any(fact.text("state") == "cleared" for fact in warned if fact.end == facts[0].end)
-    last = max(own) if is_over else float("inf")
-    return _lost_percent([fact for fact in facts if min(own) <= fact.at_ms <= last]) or 0.0
+def _share_lost(facts: Sequence[Fact], warned: Sequence[Fact]) -> float | None:
+    """Return how many percent of the packets to one end were lost, in all or while it warned of that."""
+    own = [fact for fact in warned if fact.end == facts[0].end]
+    shares = [_lost_percent(facts)]
+    if own:
+        is_over = any(fact.text("state") == "cleared" for fact in own)
+        first = min(fact.at_ms for fact in own)
+        last = max(fact.at_ms for fact in own) if is_over else float("inf")
+        spell = [fact for fact in facts if first <= fact.at_ms <= last]
+        shares.append(_lost_percent(spell, least=1))  # three bad samples were enough to warn
+    return max((share for share in shares if share is not None), default=None)
 
 
-def _lost_percent(facts: Sequence[Fact]) -> float | None:
-    """Return how many of the packets to one end were lost; None if these are too few."""
+def _lost_percent(facts: Sequence[Fact], least: float = PACKETS_MIN.value) -> float | None:
+    """Return how many percent of the packets to one end were lost; None if these are fewer than ``least``."""
     lost, received = max(_sum(facts, "packets_lost"), 0.0), _sum(facts, "packets_received")
     total = lost + received
-    if total < PACKETS_MIN.value:
+    if total < least:
         return None
     return 100 * max(lost - _late_packets(facts), 0.0) / total
 

@@ -163,7 +163,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "speech_service_slow",
         "Speech service slow",
-        "`turn.ended` of slow turns whose greatest part is the transcription",
+        "`turn.ended` of turns that the transcription made slow",
         "Look at the latency of the speech service, and at its region.",
         services.speech_service_slow,
         ("bot",),
@@ -172,7 +172,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "language_model_slow",
         "Language model slow",
-        "`turn.ended` of slow turns whose greatest part is the language model",
+        "`turn.ended` of turns that the language model made slow",
         "Use a faster model, a shorter context, or another region.",
         services.language_model_slow,
         ("bot",),
@@ -181,7 +181,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "voice_slow",
         "Voice slow",
-        "`turn.ended` of slow turns whose greatest part is the speech synthesis",
+        "`turn.ended` of turns that the speech synthesis made slow",
         "Look at the latency of the voice service, and at its region.",
         services.voice_slow,
         ("bot",),

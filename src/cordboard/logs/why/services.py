@@ -38,12 +38,12 @@ def _slow(part: str, story: Story) -> Finding:
     timed = [(fact, ms) for fact in story.all("turn.ended") if (ms := _total_ms(fact)) is not None]
     if not timed:
         return not_shown(_NO_TURNS)
-    slow = [fact for fact, ms in timed if ms > SLOW_TURN_MS.value and _share(fact, part, ms)]
+    slow = [fact for fact, ms in timed if ms > SLOW_TURN_MS.value and _is_slow_by(fact, part, ms)]
     name = _NAMES[part]
     if slow and len(slow) >= SLOW_TURNS.value * len(timed):
         worst = max(_parts(fact).get(part, 0.0) for fact in slow) / 1000
         turns = "1 turn" if len(slow) == 1 else f"{len(slow)} turns"
-        words = f"The {name} took up to {worst:.1f} s, most of the time of {turns} of {len(timed)}."
+        words = f"The {name} took up to {worst:.1f} s, and made {turns} of {len(timed)} slow."
         return proved(words, *slow, effect="disturbed")
     longest = max(timed, key=lambda item: _parts(item[0]).get(part, 0.0))[0]
     took = _parts(longest).get(part)
@@ -62,8 +62,13 @@ def _total_ms(fact: Fact) -> float | None:
     return fact.number("user_bot_latency_ms") if total is None else total
 
 
-def _share(fact: Fact, part: str, total_ms: float) -> bool:
-    return _parts(fact).get(part, 0.0) >= SLOW_PART.value * total_ms
+def _is_slow_by(fact: Fact, part: str, total_ms: float) -> bool:
+    """Return whether one kind of service made a turn slow: by most of its time, or by more than a turn may take."""
+    parts = _parts(fact)
+    took_ms = parts.get(part, 0.0)
+    if took_ms >= SLOW_PART.value * total_ms:
+        return True
+    return took_ms > SLOW_TURN_MS.value and took_ms == max(parts.values())
 
 
 def _parts(fact: Fact) -> dict[str, float]:

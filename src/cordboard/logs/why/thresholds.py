@@ -60,7 +60,7 @@ MUTED_MS: Final = Threshold(
 SLOW_TURN_MS: Final = Threshold(
     2_000.0,
     "ms",
-    "the time from the caller's last word to the bot's first one",
+    "the time from the caller's last word to the bot's first one, or of one service of it",
     "our choice; of a call with fast services it is about 1 s",
 )
 SLOW_PART: Final = Threshold(
