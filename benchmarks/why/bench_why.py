@@ -1,11 +1,16 @@
 """`cordboard why` on calls with planted causes: the confusion matrix, wrong blame, seconds a call.
 
-    python benchmarks/why/bench_why.py [--calls 400] [--seed 16] [--cause NAME ...] [--keep DIR]
+    python benchmarks/why/bench_why.py [--calls 400] [--seed 41] [--cause NAME ...] [--keep DIR]
+    python benchmarks/why/bench_why.py --judge DIR [--cause NAME ...]
 
 Each call is real: `cordboard call` speaks with a bot of Pipecat's, whose services are doubles with planted delays and
 errors; its datagrams are lost or late; runners are killed, Redis is stopped, queues are full. Lines of a caller's page
 are made by hand. The command is then asked about each call, by its id alone. Goals: right in 95 %, wrong blame in at
 most 1 %, under 2 s a call. The seed of the figures in the docs was never used while the rules were written.
+
+What was planted is measured beside the records (`evidence.py`): calls in which it did not come about, or not alone, are
+counted apart. `--keep` keeps the logs and these measures, and `--judge` asks again about kept calls, after a change of
+the rules.
 """
 
 import argparse
@@ -19,16 +24,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from _table import quantile, show
-from why.calls import LEASE_S, Stage, prefer, write_logs
-from why.impairment import install
+from why.calls import LEASE_S, Stage, write_logs
+from why.evidence import Evidence, not_planted, prefer, second_cause
+from why.impairment import Impairment, install
 from why.pages import PageLines
 from why.planted_services import PlantedServices
 from why.plantings import CAUSES, Planting, plantings
@@ -43,6 +50,7 @@ from tests_support import served
 
 NO_BLAME = {"unknown", "lines_lost", "healthy"}
 BOT_MEMORY_MB = "900"
+KEPT = "planted.txt"  # no name of a log file
 
 
 @dataclass
@@ -54,6 +62,7 @@ class Asked:
     words: str
     status: int
     seconds: float
+    apart: str = ""  # why the call says nothing about the rules
 
     @property
     def is_right(self) -> bool:
@@ -64,8 +73,10 @@ class Asked:
         return not self.is_right and self.cause not in NO_BLAME
 
 
-async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int, nice: int) -> None:
-    """Make all calls, and write the logs of all processes."""
+async def make(
+    calls: list[Planting], folder: Path, logs: Path, at_once: int, nice: int
+) -> dict[str, Evidence]:
+    """Make all calls, and write the logs of all processes; return what was measured of each."""
     redis = EmbeddedServer()
     redis.start()
     assert redis.process is not None
@@ -84,7 +95,16 @@ async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int, ni
             fd = os.open(logs / "call.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             configure(service="call", fd=fd, bridges=False, session_from_environment=False)
             page = PageLines(logs / "interface.jsonl")
-            stage = Stage(processes, redis.process.pid, url, services.plans, page, at_once, nice)
+            stage = Stage(
+                processes,
+                redis.process.pid,
+                url,
+                services.plans,
+                services.evidence,
+                page,
+                at_once,
+                nice,
+            )
             try:
                 await stage.run(calls)
                 await asyncio.sleep(1)  # what a killed process has not written is lost
@@ -96,9 +116,10 @@ async def make(calls: list[Planting], folder: Path, logs: Path, at_once: int, ni
         for pid in descendants_of(os.getpid(), 1000):  # a cold runner outlives its operator
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    return services.evidence
 
 
-def lose_lines(calls: list[Planting], logs: Path) -> None:
+def lose_lines(calls: list[Planting], logs: Path, evidence: dict[str, Evidence]) -> None:
     """Take lines out of the logs of the calls that lose some."""
     lost = {one.session: one.how for one in calls if one.cause == "lines_lost"}
     for path in logs.rglob("*.jsonl"):
@@ -110,6 +131,7 @@ def lose_lines(calls: list[Planting], logs: Path) -> None:
             how = lost.get(session, "")
             own[session, service] += 1
             if how and _is_lost(how, record, own[session, service]):
+                evidence[session].removed += 1
                 continue
             kept.append(record)
         path.write_text("".join(json.dumps(r, separators=(",", ":")) + "\n" for r in kept))
@@ -126,7 +148,25 @@ def _is_lost(how: str, record: dict[str, object], number: int) -> bool:
     return service == "runner" and event in {"bot.started", "session.ended", "start.received"}
 
 
-def ask(planting: Planting, logs: Path) -> Asked:
+def keep(calls: list[Planting], logs: Path, evidence: dict[str, Evidence]) -> None:
+    """Write what was planted and what was measured, beside the logs: one call on each line."""
+    with (logs / KEPT).open("w") as file:
+        for one in calls:
+            row = asdict(replace(one, impairment=None))
+            row["impairment"] = (one.impairment or Impairment()).plan()
+            row = {"planting": row, "evidence": evidence[one.session].as_dict()}
+            file.write(json.dumps(row) + "\n")
+
+
+def kept(logs: Path) -> Iterator[tuple[Planting, Evidence]]:
+    """Return what `keep` wrote."""
+    for line in (logs / KEPT).read_text().splitlines():
+        row = json.loads(line)
+        impairment = Impairment(**row["planting"].pop("impairment"))
+        yield Planting(**row["planting"], impairment=impairment), Evidence(**row["evidence"])
+
+
+def ask(planting: Planting, evidence: Evidence, logs: Path) -> Asked:
     """Ask the command about one call."""
     command = [
         sys.executable, "-m", "cordboard", "why", "--dir", str(logs), "-o", "json", planting.session
@@ -138,11 +178,13 @@ def ask(planting: Planting, logs: Path) -> Asked:
         answer = json.loads(done.stdout)
     except ValueError:
         answer = {"cause": "no answer", "words": done.stderr}
-    return Asked(planting, answer["cause"], answer["words"], done.returncode, seconds)
+    missed, second = not_planted(planting, evidence), second_cause(planting, evidence)
+    apart = f"not planted: {missed}" if missed else f"not alone: {second}" if second else ""
+    return Asked(planting, answer["cause"], answer["words"], done.returncode, seconds, apart)
 
 
-def report(asked: list[Asked]) -> None:
-    """Print the confusion matrix and the figures."""
+def show_matrix(title: str, asked: list[Asked]) -> None:
+    """Print which cause got which answers, as numbers of the rows."""
     causes = [cause for cause in CAUSES if any(one.planting.cause == cause for one in asked)]
     answers = [*causes, *sorted({one.cause for one in asked} - set(causes))]
     short = {cause: f"{number + 1}" for number, cause in enumerate(answers)}
@@ -151,62 +193,91 @@ def report(asked: list[Asked]) -> None:
     for cause in causes:
         counts: list[object] = [matrix[cause, answer] or "." for answer in answers]
         rows.append([f"{short[cause]} {cause}", *counts])
-    header = ["planted", *(short[answer] for answer in answers)]
-    show(f"{len(asked)} calls: planted causes (rows), answers (columns)", header, rows)
+    show(f"{len(asked)} {title}", ["planted", *(short[answer] for answer in answers)], rows)
     others = [f"{short[name]} {name}" for name in answers if name not in causes]
     print(f"  further answers: {', '.join(others) or 'none'}")
+
+
+def show_figures(what: str, asked: list[Asked]) -> None:
+    """Print how many answers are right, and how many blame a wrong cause."""
     right = sum(one.is_right for one in asked)
     blamed = sum(one.is_wrong_blame for one in asked)
+    share = 100 / max(len(asked), 1)
+    print(
+        f"  {what}: right {right} of {len(asked)} ({share * right:.1f} %; goal 95 %), "
+        f"wrong blame {blamed} ({share * blamed:.1f} %; goal at most 1 %)"
+    )
+
+
+def report(asked: list[Asked]) -> None:
+    """Print the confusion matrix and the figures."""
+    counted = [one for one in asked if not one.apart]
+    show_matrix("calls: planted causes (rows), answers (columns)", counted)
+    show_figures("planted, and alone", counted)
+    for what in ("not planted", "not alone"):
+        show_figures(what, [one for one in asked if one.apart.startswith(what)])
+    show_figures("all calls", asked)
     seconds = [one.seconds for one in asked]
-    print(f"  right: {right} of {len(asked)} ({100 * right / len(asked):.1f} %; goal 95 %)")
-    print(f"  wrong blame: {blamed} ({100 * blamed / len(asked):.1f} %; goal at most 1 %)")
     print(
         f"  seconds a call: median {quantile(seconds, 0.5):.2f}, p95 {quantile(seconds, 0.95):.2f}, "
         f"worst {max(seconds):.2f} (goal under 2)"
     )
     for one in asked:
-        if not one.is_right:
-            print(
-                f"  {one.planting.session} {one.planting.cause} ({one.planting.how}): {one.cause}: {one.words}"
-            )
+        if not one.is_right or one.apart:
+            what = f"{one.planting.session} {one.planting.cause} ({one.planting.how})"
+            print(f"  {what}: {one.cause}: {one.words} {one.apart and f'[{one.apart}]'}")
+
+
+def judge(logs: Path, causes: list[str]) -> None:
+    """Ask about each kept call, and print the matrix."""
+    rows = [row for row in kept(logs) if row[0].cause in causes]
+    with ThreadPoolExecutor(2) as pool:
+        asked = list(pool.map(lambda row: ask(row[0], row[1], logs), rows))
+    report(asked)
+
+
+def place(options: argparse.Namespace, directory: Path, logs: Path) -> None:
+    """Make the calls, and keep all that is asked about later."""
+    calls = plantings(options.calls, options.seed, tuple(options.cause))
+    logs.mkdir(parents=True)
+    evidence = asyncio.run(make(calls, directory, logs, options.at_once, options.nice))
+    lose_lines(calls, logs, evidence)
+    keep(calls, logs, evidence)
+
+
+def options_of(words: list[str] | None = None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--calls", type=int, default=400, help="number of calls (default 400)")
+    add("--seed", type=int, default=41, help="what is planted (default 41)")
+    add("--at-once", type=int, default=4, help="calls at the same time (default 4)")
+    add("--cause", nargs="+", choices=CAUSES, default=[*CAUSES])
+    add("--keep", type=Path, help="keep the logs and the measures in a new directory")
+    add("--judge", type=Path, help="make no call: ask again about those kept in a directory")
+    add("--nice", type=int, default=0, help="nice value of the runners and of this process (needs root)")  # fmt: skip
+    return parser.parse_args(words)
 
 
 def main() -> None:
     """Make the calls, ask about each, print the matrix."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--calls", type=int, default=400, help="number of calls (default 400)")
-    parser.add_argument("--seed", type=int, default=16, help="what is planted (default 16)")
-    parser.add_argument("--at-once", type=int, default=4, help="calls at the same time (default 4)")
-    parser.add_argument("--cause", nargs="+", choices=CAUSES, default=[*CAUSES])
-    parser.add_argument(
-        "--keep", type=Path, help="keep the logs and what was planted in a new directory"
-    )
-    parser.add_argument(
-        "--nice",
-        type=int,
-        default=0,
-        help="nice value of the runners and of this process (needs root)",
-    )
-    options = parser.parse_args()
+    options = options_of()
+    if options.judge:
+        judge(options.judge, options.cause)
+        return
     prefer(os.getpid(), options.nice)
     adopt_orphans()
     install()
     began = time.monotonic()
-    calls = plantings(options.calls, options.seed, tuple(options.cause))
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="cordboard-why-") as directory:
         logs = options.keep or Path(directory) / "logs"
-        logs.mkdir(parents=True)
-        rows = [{"session": one.session, "cause": one.cause, "how": one.how} for one in calls]
-        (logs / "planted.txt").write_text("".join(f"{row}\n" for row in rows))
-        asyncio.run(make(calls, Path(directory), logs, options.at_once, options.nice))
-        made_s = time.monotonic() - began
-        lose_lines(calls, logs)
-        with ThreadPoolExecutor(2) as pool:
-            asked = list(pool.map(lambda planting: ask(planting, logs), calls))
-    report(asked)
-    print(f"  the calls took {made_s:.0f} s, all of it {time.monotonic() - began:.0f} s")
+        place(options, Path(directory), logs)
+        print(f"  the calls took {time.monotonic() - began:.0f} s")
+        print(f"  load before them {load:.1f}, after them (of 15 min) {os.getloadavg()[2]:.1f}")
+        judge(logs, options.cause)
 
 
 if __name__ == "__main__":

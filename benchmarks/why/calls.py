@@ -6,13 +6,15 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from why.impairment import impaired
+from why.evidence import Evidence, Lateness, prefer
+from why.impairment import Impairment, impaired
 from why.pages import PageLines
 from why.plantings import MIXED, Planting
 
@@ -31,12 +33,6 @@ LIVE_S = 60.0
 BATCH = 5
 
 
-def prefer(pid: int, nice: int) -> None:
-    """Set the nice value of a kernel session, sched(7): a machine that others use must not spoil the calls."""
-    if nice:
-        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
-
-
 @dataclass
 class Stage:
     """A plane, and the calls that are made on it.
@@ -46,6 +42,7 @@ class Stage:
         redis_pid: The process of its Redis.
         services: Where the doubles answer.
         plans: What the doubles do, by session.
+        evidence: What is measured of each call, by session.
         page: Writes lines as a page would.
         at_once: Calls at the same time.
         nice: The nice value of the runners, whose bots must not be late.
@@ -55,6 +52,7 @@ class Stage:
     redis_pid: int
     services: str
     plans: dict[str, dict[str, Any]]
+    evidence: dict[str, Evidence]
     page: PageLines
     at_once: int
     nice: int = 0
@@ -64,11 +62,20 @@ class Stage:
         """Make all calls, those of each kind together."""
         for planting in calls:
             self.plans[planting.session] = planting.plan
+            planting.impairment = planting.impairment or Impairment()  # which counts packets
         preferring = asyncio.create_task(self._prefer_bots())
+        lateness = Lateness()
         try:
-            await self._run(calls)
+            with lateness.measured(self.nice):
+                await self._run(calls)
         finally:
             preferring.cancel()
+        for planting in calls:
+            seen = self.evidence[planting.session]
+            if planting.impairment:
+                seen.packets = planting.impairment.measured()
+                seen.arrivals = planting.impairment.arrivals.measured()
+            seen.late = lateness.of(seen.began, seen.ended)
 
     async def _prefer_bots(self) -> None:
         """Give each bot process, which has a kernel session of its own, the nice value of its runner."""
@@ -103,7 +110,11 @@ class Stage:
             own = [one for one in calls if one.cause == cause]
             if own:
                 print(f"  {cause}: {len(own)} calls", flush=True)
+                began = time.time()
                 await make(own)
+                for one in own:
+                    seen = self.evidence[one.session]
+                    seen.began, seen.ended = seen.began or began, seen.ended or time.time()
 
     def _runner(self, bot: str = "planted_bot.py") -> Part:
         words = ("--capacity", CAPACITY, "--grace", "0", "--bot", str(HERE / bot))
@@ -118,9 +129,12 @@ class Stage:
 
         async def one(planting: Planting) -> None:
             nonlocal done
+            seen = self.evidence[planting.session]
             async with gate:
+                seen.began = time.time()
                 await make(planting)
             await self.ended(planting)
+            seen.ended = time.time()
             done += 1
             if done % 10 == 0:
                 print(f"  {done} of {len(calls)} calls", flush=True)
@@ -195,6 +209,7 @@ class Stage:
         async with aiohttp.ClientSession(headers=HEADERS) as client:
 
             async def is_over() -> bool:
+                await asyncio.sleep(0.25)  # each question is a line of the session's log
                 status, record = await ask(client, "GET", url)
                 return status != 200 or record.get("status") not in {
                     "queued",
@@ -319,11 +334,13 @@ class Stage:
         self.runners = []
         self.operator.stop()
         bot = str(HERE / "slow_bot.py")
-        words = ("--launcher", "process", "--max-cold", "3", "--bot", bot)
+        # More than calls at the same time: the runners of the calls before still end.
+        words = ("--launcher", "process", "--max-cold", "8", "--bot", bot)
         env = {"PYTHONPATH": str(HERE), "IMPORT_S": "8"}
         self.operator = self.processes.spawn("operator", *words, env=env)
         await ready(self.operator)
         self.at_once = 3
+        watching = asyncio.create_task(self._watch_cold_runners())
 
         async def make(planting: Planting) -> None:
             if int(planting.how) % 2:
@@ -331,7 +348,18 @@ class Stage:
             else:
                 await self.one_call(planting)
 
-        await self._many(calls, make)
+        try:
+            await self._many(calls, make)
+        finally:
+            watching.cancel()
+
+    async def _watch_cold_runners(self) -> None:
+        """Note the session of each cold runner: a process of the operator's, with the session in its environment."""
+        while True:
+            for pid in descendants_of(self.operator.pid, 1000):
+                if session := _session_of(pid):
+                    self.evidence[session].did = ["cold"]
+            await asyncio.sleep(0.2)
 
     async def _queue_full(self, calls: Sequence[Planting]) -> None:
         """Join while nobody takes launches from a short queue."""
@@ -343,6 +371,16 @@ class Stage:
             with contextlib.suppress(aiohttp.ClientError):
                 status = await self.join(planting, gateway)
                 assert status == 429, status
+
+
+def _session_of(pid: int) -> str:
+    """Return the session in the environment of a process; empty if it has none."""
+    name = b"BOT_SESSION_ID="
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return next((word.removeprefix(name).decode() for word in words if word.startswith(name)), "")
 
 
 def write_logs(processes: Processes, folder: Path) -> None:

@@ -42,7 +42,7 @@ async def bot(runner_args: Any) -> None:
     url = f"{os.environ['SERVICE_DOUBLES_URL']}/{runner_args.session_id}"
     async with aiohttp.ClientSession() as client, client.get(f"{url}/plan") as answer:
         plan = await answer.json()
-    trouble = asyncio.create_task(_trouble(plan.get("bot") or {}))
+    trouble = asyncio.create_task(_trouble(plan.get("bot") or {}, url))
     talking = asyncio.create_task(_talk(runner_args, f"{url}/v1"))
     try:
         done, _ = await asyncio.wait({trouble, talking}, return_when=asyncio.FIRST_COMPLETED)
@@ -53,9 +53,16 @@ async def bot(runner_args: Any) -> None:
         talking.cancel()
 
 
-async def _trouble(plan: dict[str, Any]) -> None:
+async def _say(url: str, what: str) -> None:
+    """Tell the benchmark what happens next."""
+    async with aiohttp.ClientSession() as client, client.get(f"{url}/did/{what}"):
+        pass
+
+
+async def _trouble(plan: dict[str, Any], url: str) -> None:
     """Raise, exit, or take all memory after a while; wait for ever if nothing is planted."""
     await asyncio.sleep(plan.get("after_s", 1e6))
+    await _say(url, plan["what"])
     if plan["what"] == "memory":
         kept = []
         while True:
@@ -67,18 +74,18 @@ async def _trouble(plan: dict[str, Any]) -> None:
     ]("no order 4711")
 
 
-async def _lookup(params: Any) -> None:
-    await asyncio.sleep(60)
-    await params.result_callback({"order": "4711"})
-
-
 async def _talk(runner_args: Any, url: str) -> None:
+    async def look_up(params: Any) -> None:
+        await _say(url.removesuffix("/v1"), "tool")
+        await asyncio.sleep(60)
+        await params.result_callback({"order": "4711"})
+
     transport = await create_transport(runner_args, transport_params)
     key = os.environ["OPENAI_API_KEY"]
     stt = OpenAISTTService(api_key=key, base_url=url)
     llm = OpenAILLMService(api_key=key, base_url=url)
     tts = OpenAITTSService(api_key=key, base_url=url)
-    llm.register_function("lookup_order", _lookup, timeout_secs=TOOL_TIMEOUT_S)
+    llm.register_function("lookup_order", look_up, timeout_secs=TOOL_TIMEOUT_S)
     context = LLMContext(tools=ToolsSchema(standard_tools=[LOOKUP]))
     user, assistant = LLMContextAggregatorPair(
         context,

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import json
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, StreamingResponse
+from why.evidence import Evidence
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -41,11 +43,13 @@ class PlantedServices:
     Attributes:
         app: The doubles.
         plans: What is planted, by session: ``delays`` and ``errors`` by service, ``tool``, ``bot``.
+        evidence: What was asked, and what bots said that they do, by session.
     """
 
     app: App
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    evidence: dict[str, Evidence] = field(default_factory=lambda: defaultdict(Evidence))
 
     async def __call__(
         self,
@@ -62,12 +66,20 @@ class PlantedServices:
         if path == "/plan":
             await JSONResponse(plan)(scope, receive, send)
             return
+        if path.startswith("/did/"):
+            self.evidence[session].did.append(path.removeprefix("/did/"))
+            await JSONResponse({})(scope, receive, send)
+            return
         service = SERVICES.get(path, "")
+        asked = {"service": service, "asked": time.time(), "answered": 0.0, "status": 200}
+        self.evidence[session].requests.append(asked)
         self.seen[session, service] += 1
         number = self.seen[session, service]
         await asyncio.sleep(plan.get("delays", {}).get(service, 0.0))
+        asked["answered"] = time.time()
         status = plan.get("errors", {}).get(service)
         if status is not None and number >= plan.get("from", 1):
+            asked["status"] = status
             answer: Any = JSONResponse(
                 {"error": ERRORS[status]}, status, headers={"x-should-retry": "false"}
             )
