@@ -8,9 +8,10 @@ from typing import Any
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
 from cordboard.logs.report import Header, hand_over, html
-from cordboard.logs.report.entry import clean_record, timestamp
+from cordboard.logs.report.entry import clean_record
 from cordboard.logs.report.model import ModelMaker
 from cordboard.logs.report.prices import prices_from
+from cordboard.logs.timespec import timestamp_of
 
 ZERO_US = 1_795_500_000_000_000  # 2026-11-24, half past eight or so
 STACK = (
@@ -48,7 +49,7 @@ class Told:
         """Add a record; ``error`` and the record's own keys stand apart, the rest is meta."""
         self.seqs[service] = self.seqs.get(service, 0) + 1
         record: dict[str, Any] = {
-            "timestamp": timestamp(ZERO_US + round(at_ms * 1000)),
+            "timestamp": timestamp_of(ZERO_US + round(at_ms * 1000)),
             "level": level,
             "message": message,
             "service": service,
@@ -276,7 +277,7 @@ def recorded_call(hostile: str = "") -> Told:
                 {"key": "ttfb", "owner": "CartesiaTTSService#0", "ms": 100},
             ],
         )
-        began = timestamp(ZERO_US + (at + 2150) * 1000)
+        began = timestamp_of(ZERO_US + (at + 2150) * 1000)
         told.event(
             at + 2200, "browser", "turn.heard", turn=number, heard_ms=650, bot_began_at=began
         )
@@ -327,7 +328,7 @@ def recorded_call(hostile: str = "") -> Told:
 def _spoke(told: Told, who: str, begin: int, end: int) -> None:
     """Tell of speech; its detector is 200 ms late."""
     for name, at in (("started", begin), ("ended", end)):
-        told.event(at + 200, "bot", f"speech.{name}", who=who, at=timestamp(ZERO_US + at * 1000))
+        told.event(at + 200, "bot", f"speech.{name}", who=who, at=timestamp_of(ZERO_US + at * 1000))
 
 
 PRICES = prices_from(

@@ -316,7 +316,7 @@ class BusyKube:
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         await asyncio.sleep(0.01)
-        yield b'2026-11-30T10:00:09Z {"boot":"0123abcd","seq":17}\n'
+        yield b'2026-11-30T10:00:09Z {"message":"m","boot":"0123abcd","seq":17}\n'
 
 
 async def test_requests_at_a_time_are_limited() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from cordboard.logs.patterns import pattern
 from cordboard.logs.tape import Block
-from cordboard.logs.timestamps import OWN_START
+from cordboard.logs.timestamps import OWN_ERROR, OWN_LINE, OWN_START
 
 _LOOK_BYTES: Final = 64  # a carrier's beginning is told by these
 _CRI_START: Final = pattern(rb"\d{4}-\d\d-\d\dT[^ ]{9,26} std(?:out|err) F \{")
@@ -22,8 +22,6 @@ _CRI_LINES: Final = pattern(
 _DOCKER_START: Final = b'{"log":"{\\"timestamp\\":\\"'
 _DOCKER_BEGIN: Final = pattern(rb'^\{"log":"(?=\{\\"timestamp\\":\\"\d)', re.MULTILINE)
 _DOCKER_END: Final = pattern(rb'\}\\n","stream":"std(?:out|err)","time":"[^"\n]*"\}$', re.MULTILINE)
-_OWN_LINE: Final = b"\n" + OWN_START
-_OWN_ERROR: Final = b'"level":"error"'
 # A part costs about as much as eight lines that are looked at one by one.
 _OWN_PER_FOREIGN: Final = 8
 # Docker's encoder, Go's, also escapes these three.
@@ -54,7 +52,7 @@ def parted_by_format(block: Block) -> Iterator[Block]:
     Args:
         block: Whole lines.
     """
-    if not block.buffer.startswith(OWN_START) or block.count(_OWN_LINE) + 1 == _lines_of(block):
+    if not block.buffer.startswith(OWN_START) or block.count(OWN_LINE) + 1 == _lines_of(block):
         yield block
         return
     data = block.data
@@ -90,7 +88,7 @@ def _runs_of_others(data: bytes, starts: Sequence[int]) -> Iterator[tuple[int, i
             if end >= 0:
                 yield begin, end
             before = data.rfind(b"\n", 0, max(0, start - 1)) + 1
-            begin = before if data.find(_OWN_ERROR, before, start) >= 0 and before > end else start
+            begin = before if data.find(OWN_ERROR, before, start) >= 0 and before > end else start
         newline = data.find(b"\n", start)
         end = len(data) if newline < 0 else newline + 1
     if end >= 0:

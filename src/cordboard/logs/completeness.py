@@ -13,16 +13,14 @@ from cordboard.contract.record import SERVICES, SESSION_ID
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.filters import Prefilter
 from cordboard.logs.formats.continuation import Assembler
-from cordboard.logs.formats.decode import record_of
 from cordboard.logs.gaps import beginnings, holes
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Scan
 from cordboard.logs.search import Search
 from cordboard.logs.session import BROWSER, Trail, began, over, silent, unclosed
-from cordboard.logs.stream import BROWSER as BROWSER_LINE
-from cordboard.logs.stream import Head, Track
+from cordboard.logs.stream import PAGE_LINE, Head, Track
 from cordboard.logs.timespec import LOWEST, seconds, shifted
-from cordboard.logs.timestamps import tail_at
+from cordboard.logs.timestamps import own_number
 
 _SETTLED_S: Final = 5.0  # so old a line has been followed by those of others, if it ever will
 _SAMPLE_BYTES: Final = 16 << 10
@@ -172,7 +170,7 @@ def _knows_no_session(track: Track, trail: Trail) -> bool:
     """Say whether a stream spoke during a session, and none of its lines says any session."""
     since, until = trail.first, shifted(trail.last, 0.000001)
     records = [
-        record_of(entry.raw, entry.key, track.service, track.formats)
+        track.record_of(entry.raw, entry.key)
         for entry in Scan(track, Prefilter(), since, until).entries()
     ]
     return bool(records) and all(record[SESSION_ID] is None for record in records)
@@ -203,13 +201,11 @@ def _looked_at(service: str, head: Head, tracks: Iterable[Track]) -> Head:
     for entry in Assembler(track.formats).entries(
         ((0, line) for line in lines[:-1] or lines), lambda: head.key
     ):
-        if BROWSER_LINE in entry.raw:
+        if PAGE_LINE in entry.raw:
             continue
         key = min(key, entry.key)
-        at = tail_at(entry.raw)
-        if at >= 0:
-            boot = entry.raw[at + 9 : at + 17].decode()
-            numbers.setdefault(boot, []).append(int(entry.raw[at + 25 : -1]))
+        if (numbered := own_number(entry.raw)) is not None:
+            numbers.setdefault(numbered[0].decode(), []).append(numbered[1])
     boot = head.boot if head.boot in numbers else next(iter(numbers), "")
     return Head(key, boot, min(numbers[boot])) if numbers else head._replace(key=key)
 

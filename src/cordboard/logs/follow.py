@@ -17,7 +17,6 @@ from typing import Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.formats.continuation import Assembler, Entry
-from cordboard.logs.formats.decode import record_of
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane
 from cordboard.logs.scan import Batch
@@ -186,7 +185,7 @@ class Follower:
         if self._trail is not None:
             telling = (self._trail.session, *self._trail.alone)
             if any(text.encode() in entry.raw for text in telling):
-                self._trail.note(record_of(entry.raw, entry.key, track.service, track.formats))
+                self._trail.note(track.record_of(entry.raw, entry.key))
         track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset))
 
     def _is_copy(self, entry: Entry, number: int) -> bool:

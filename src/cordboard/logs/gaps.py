@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 from cordboard.contract.record import SERVICE
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.filters import Prefilter
-from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.scan import Scan
 from cordboard.logs.sequence import Gap, Ledger
@@ -196,5 +195,4 @@ def _line_of(block: Block, boot: str, number: int) -> bytes:
 
 def _said(track: Track, line: bytes) -> Said:
     key = track.key_of(line) or LOWEST
-    record = record_of(unwrap(line).text, key, track.service, track.formats)
-    return key, str(record[SERVICE])
+    return key, str(track.record_of(unwrap(line).text, key)[SERVICE])

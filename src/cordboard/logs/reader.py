@@ -10,7 +10,6 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.codec import escaped
-from cordboard.logs.formats.decode import record_of
 from cordboard.logs.line import Line, json_line, raw_line
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.parallel import HANDS
@@ -294,11 +293,11 @@ class Reader:
         """Return an item as a line, whatever the query's filters."""
         key, raw, number, _ = item
         track = self.tracks[number]
-        record = record_of(raw, key, track.service, self.formats, track.counts)
+        record = track.record_of(raw, key, track.counts)
         return Line(record, raw, track.name, attribution(record))
 
     def _line(self, key: bytes, raw: bytes, track: Track) -> Line | None:
-        record = record_of(raw, key, track.service, self.formats, track.counts)
+        record = track.record_of(raw, key, track.counts)
         if not wants(self.query, record):
             return None
         if self.query.fix_skew:

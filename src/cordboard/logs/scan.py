@@ -12,14 +12,13 @@ from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import Survey
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
 from cordboard.logs.timespec import LOWEST, seconds
-from cordboard.logs.timestamps import OWN_TAIL, holds_another, own_key
+from cordboard.logs.timestamps import OWN_ERROR, OWN_TAIL, holds_another, own_key
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _FEW_OF: Final = 8
 _ESCAPE: Final = b"\x1b"
 _BRACE: Final = ord("{")
-_OWN_ERROR: Final = b'"level":"error"'
 
 
 class Batch(NamedTuple):
@@ -229,7 +228,7 @@ class Scan:
             end = buffer.find(b"\n", at, size) + 1 or size
             line = block.part(start, end).rstrip(b"\r\n")
             key = None if holds_another(line) else own_key(line)
-            if key is not None and (end == size or buffer[end] == _BRACE or _OWN_ERROR not in line):
+            if key is not None and (end == size or buffer[end] == _BRACE or OWN_ERROR not in line):
                 done = end
                 if holds(line, others) and (OWN_TAIL not in line or holds(line, self._wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)

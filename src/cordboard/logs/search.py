@@ -14,7 +14,6 @@ from typing import Final
 
 from cordboard.logs.filters import Prefilter, Term
 from cordboard.logs.formats.continuation import Entry
-from cordboard.logs.formats.decode import record_of
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import SLACK_S, Lane
 from cordboard.logs.parallel import HANDS, spread
@@ -23,9 +22,9 @@ from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.session import Trail
 from cordboard.logs.skew import corrections
 from cordboard.logs.stream import Range, Track
-from cordboard.logs.survey import mark_of
 from cordboard.logs.tape import Block
 from cordboard.logs.timespec import shifted
+from cordboard.logs.timestamps import own_number
 from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 64 << 20  # of entries; what is more than that is read twice
@@ -142,7 +141,7 @@ class Search:
         )
 
     def _learn(self, entry: Entry, track: Track) -> None:
-        record = record_of(entry.raw, entry.key, track.service, track.formats)
+        record = track.record_of(entry.raw, entry.key)
         if (
             self._trail.note(record)
             and track.kind in _OF_ONE_ORIGIN
@@ -213,7 +212,7 @@ class Search:
             mark = boot.encode()
             for entry in entries:
                 if mark in entry.raw and boot in self._trail.alone:
-                    self._trail.note(record_of(entry.raw, entry.key, track.service, track.formats))
+                    self._trail.note(track.record_of(entry.raw, entry.key))
 
     def _indirect(self) -> tuple[Term, ...]:
         found = tuple(text.encode() for text in (*self._trail.alone, *self._trail.traces))
@@ -264,12 +263,8 @@ def _corrected(entries: Iterable[tuple[bytes, bytes]], fixed: Mapping[str, float
     """Return entries, each a key and its bytes, with what has to be added to their process's times."""
     keys, raws = [], []
     for key, raw in entries:
-        by_s = fixed.get(_boot(raw)) if fixed else None
+        numbered = own_number(raw.partition(b"\n")[0]) if fixed else None
+        by_s = fixed.get(numbered[0].decode()) if numbered else None
         keys.append(shifted(key, by_s) if by_s else key)
         raws.append(raw)
     return Listed(keys, raws)
-
-
-def _boot(raw: bytes) -> str:
-    mark = mark_of(raw)
-    return mark[9:17].decode() if mark is not raw else ""

@@ -4,7 +4,7 @@ A page says some things in plain words, from which conclusions are drawn. Its li
 (`interface/static/call.js`); a test compares them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import (
@@ -60,9 +60,10 @@ _WITHOUT_PAGE: Final = "edge"
 _BEFORE: Final[dict[str, str]] = {"bot": "runner", "runner": "operator", "operator": "gateway"}
 """Who must have spoken before a service could; the last one first."""
 
-_BEGINNINGS: Final = frozenset(
+BEGINNINGS: Final = frozenset(
     {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
 )
+"""The events with which a session, or a further stay under its id, begins."""
 
 
 class Step(NamedTuple):
@@ -161,9 +162,8 @@ class Trail:
         return str(record[TIMESTAMP]).encode() > shifted(self.ended, _SEEN_AGAIN_S)
 
     def believes(self, user: str) -> bool:
-        """Return whether a page's lines count: of who joined, or where that, or whose they are, is not told."""
-        known = self.joined or self.people
-        return not known or not user or user in known
+        """Return whether the lines of pages of `user` count (`is_believed`)."""
+        return is_believed(user, self.joined, self.people)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Learn from a line that belongs to it."""
@@ -239,6 +239,18 @@ class Trail:
         return None
 
 
+def is_believed(user: str, joined: Collection[str], people: Collection[str]) -> bool:
+    """Return whether a page's lines count: of who joined, or where that, or whose they are, is not told.
+
+    Args:
+        user: The id of who is signed in at the page; empty where its lines name nobody.
+        joined: The ids of those whose joins were accepted.
+        people: The ids of all whom the lines of services name: they count where no join is told.
+    """
+    known = joined or people
+    return not known or not user or user in known
+
+
 def is_read(record: Mapping[str, Any]) -> bool:
     """Return whether a line is the access line of a request that only reads."""
     meta = record.get(META)
@@ -275,7 +287,7 @@ def attribution(record: Mapping[str, Any]) -> Attribution:
 
 def began(trail: Trail) -> bool:
     """Say whether the session's beginning is among its lines."""
-    return any(step.event in _BEGINNINGS for step in trail.steps)
+    return any(step.event in BEGINNINGS for step in trail.steps)
 
 
 def over(trail: Trail) -> bool:

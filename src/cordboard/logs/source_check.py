@@ -56,7 +56,7 @@ def check_source(source: Source, now_s: float | None = None) -> SourceCheck:
         serious = [why for why in shortfalls if why.reason not in _HARMLESS]
         if serious:
             return SourceCheck(source.name, ok=False, message=_words(serious[0]))
-        facts = [*getattr(source, "facts", list)()]
+        facts = source.facts()
     except StoreError as error:
         return SourceCheck(source.name, ok=False, message=_words(error.shortfall))
     except CordboardError as error:

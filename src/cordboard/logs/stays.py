@@ -1,14 +1,12 @@
 """The stays under one session id: an id may be used again after its session has ended. Pure."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-_JOINS: Final = frozenset(
-    {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
-)
+from cordboard.logs.session import BEGINNINGS
 
 
-class Told(Protocol):
+class Event(Protocol):
     """One line of a session, as far as its event counts."""
 
     @property
@@ -20,7 +18,7 @@ class Told(Protocol):
         """The epoch of the session."""
 
 
-T = TypeVar("T", bound=Told)
+T = TypeVar("T", bound=Event)
 
 
 def stays(events: Sequence[T]) -> list[list[T]]:
@@ -36,7 +34,7 @@ def stays(events: Sequence[T]) -> list[list[T]]:
     found: list[list[T]] = [[]]
     over = False
     for item in events:
-        if over and item.event in _JOINS:
+        if over and item.event in BEGINNINGS:
             found.append([])
             over = False
         found[-1].append(item)

@@ -4,18 +4,19 @@ import os
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import parted
+from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.lines import disorder_s
 from cordboard.logs.sequence import Ledger
 from cordboard.logs.survey import survey
 from cordboard.logs.tape import Tape
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
-from cordboard.logs.timestamps import OWN_KEY, OWN_START, own_key, said_key, tail_at
+from cordboard.logs.timestamps import OWN_KEY, OWN_LINE, own_key, own_number, said_key
 
 _PART_BYTES: Final = 32 * 1024 * 1024
 _PROBE_BYTES: Final = 4 * 1024
@@ -26,8 +27,8 @@ _GRAIN_BYTES: Final = 64 * 1024
 _SLACK_S: Final = 10.0
 _SLACK_MAX_S: Final = 3600.0
 _PROBES: Final = 8
-BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
-_OWN_LINE: Final = b"\n" + OWN_START
+PAGE_LINE: Final = b'"service":"browser"'
+"""A page's line says this; its clock is not that of the file it stands in."""
 _KEY_BYTES: Final = OWN_KEY.stop + 1
 _DIGITS: Final = frozenset("0123456789")
 
@@ -120,12 +121,9 @@ class Track:
         """Return how the stream begins; None where no line of its beginning says when."""
         begin = self.begin
         line = self.tape.read(begin, _PROBE_BYTES).partition(b"\n")[0]
-        if (
-            (key := own_key(line)) is not None
-            and (at := tail_at(line)) >= 0
-            and BROWSER not in line
-        ):
-            return Head(key, line[at + 9 : at + 17].decode("latin-1"), int(line[at + 25 : -1]))
+        key, numbered = own_key(line), own_number(line)
+        if key is not None and numbered is not None and PAGE_LINE not in line:
+            return Head(key, numbered[0].decode("latin-1"), numbered[1])
         data = self.tape.read(begin, _SAMPLE_BYTES)
         start = 0
         while start < len(data):
@@ -133,7 +131,7 @@ class Track:
             line = data[start : end if end >= 0 else len(data)]
             if end < 0 < start and len(data) == _SAMPLE_BYTES:
                 break  # it goes on
-            own = BROWSER not in line.replace(b"\\", b"")
+            own = PAGE_LINE not in line.replace(b"\\", b"")
             if own and (key := self.key_of(line)) is not None:
                 boot, seq = number_of(line.strip(b"\r\0")) or (b"", 0)
                 return Head(key, boot.decode("latin-1"), seq)
@@ -188,7 +186,7 @@ class Track:
 
     def _own_line_from(self, offset: int) -> int | None:
         data = self.tape.read(offset, _SAMPLE_BYTES)
-        at = data.find(_OWN_LINE) + 1
+        at = data.find(OWN_LINE) + 1
         return offset + at if at and own_key(data[at : at + _KEY_BYTES]) is not None else None
 
     def span(self, since: bytes, until: bytes) -> Range:
@@ -249,6 +247,18 @@ class Track:
             return own
         inner = unwrap(line.strip(b"\r\n\0"))
         return said_key(inner.text, self.formats, inner.key)
+
+    def record_of(
+        self, raw: bytes, key: bytes, faults: Counter[str] | None = None
+    ) -> dict[str, Any]:
+        """Return the record of an entry.
+
+        Args:
+            raw: Its bytes, without carriers.
+            key: When it was said.
+            faults: Where lines that are ``malformed``, ``cut`` or ``undecodable`` are counted.
+        """
+        return record_of(raw, key, self.service, self.formats, faults)
 
     def _probe(self, offset: int, limit: int) -> bytes | None:
         """Return the first time that is said behind an offset."""
@@ -331,7 +341,7 @@ class Track:
         if (found := survey(whole, len(whole))) is not None:
             return found.behind_s
         lines = data.split(b"\n")[1:-1]
-        if data.count(_OWN_LINE) >= len(lines):
+        if data.count(OWN_LINE) >= len(lines):
             return disorder_s([line[OWN_KEY] for line in lines])
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
 

@@ -17,7 +17,7 @@ from cordboard.logs.formats.decode import is_text
 from cordboard.logs.line import Attribution
 from cordboard.logs.lines import Lines, Listed, Places, disorder_s, in_order
 from cordboard.logs.patterns import pattern
-from cordboard.logs.timestamps import OWN_START, tail_at
+from cordboard.logs.timestamps import OWN_LINE, OWN_START, tail_at
 
 try:
     from cordboard.logs import _native as native
@@ -41,7 +41,7 @@ _OWN_LINE: Final = pattern(
 )
 _NUMBER: Final = pattern(rb',"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$', re.MULTILINE)
 
-_OWN_SEAM: Final = b"\n" + OWN_START + b"2"
+_OWN_SEAM: Final = OWN_LINE + b"2"
 
 Glance = tuple[str, Attribution]
 """The service, and how the line's session is known."""

@@ -5,10 +5,10 @@ Pure. The plane's own events tell of the deaths, those of callers and edges of t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from cordboard.logs.timespec import timestamp
+from cordboard.logs.stays import Event
+from cordboard.logs.timespec import timestamp_of
 from cordboard.logs.values import number
 
 RECOVERED: Final = "session.recovered"
@@ -21,25 +21,16 @@ DIED: Final = {
     "bot_died": "bot process",
     "draining": "draining",
 }
-_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RAN_OUT: Final = "the lease ran out"
 _EDGE_KNOWN: Final = "the carrier's next stream"
 
 
-class Told(Protocol):
-    """One event of a session."""
+class TimedEvent(Event, Protocol):
+    """One event of a session, with its time."""
 
     @property
     def us(self) -> int | None:
         """Its time, in microseconds since 1970."""
-
-    @property
-    def event(self) -> str | None:
-        """Its name."""
-
-    @property
-    def epoch(self) -> int | None:
-        """The epoch of the session."""
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -75,7 +66,7 @@ class TakeOver:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
-        at = None if self.us is None else timestamp(_ZERO + timedelta(microseconds=self.us))
+        at = None if self.us is None else timestamp_of(self.us)
         return {
             "at": at,
             "epoch": self.epoch,
@@ -110,7 +101,7 @@ class TakeOver:
         return f"silence {seconds}, measured by the {self.silence_from}"
 
 
-def take_overs(events: Iterable[Told]) -> tuple[TakeOver, ...]:
+def take_overs(events: Iterable[TimedEvent]) -> tuple[TakeOver, ...]:
     """Return the take-overs in the order of their epochs; ``events`` are in time order."""
     found = list(events)
     recovered = [item for item in found if item.event == RECOVERED and item.meta.get("why") in DIED]
@@ -123,7 +114,7 @@ def take_overs(events: Iterable[Told]) -> tuple[TakeOver, ...]:
     return tuple(sorted(taken, key=lambda item: (item.epoch, item.us or 0)))
 
 
-def _recovered(item: Told, events: Sequence[Told], until: int | None) -> TakeOver:
+def _recovered(item: TimedEvent, events: Sequence[TimedEvent], until: int | None) -> TakeOver:
     """Return what an event of the plane and the events of its epochs tell; a refused start raises the epoch again."""
     first = item.epoch or 0
     own = [
@@ -148,21 +139,23 @@ def _recovered(item: Told, events: Sequence[Told], until: int | None) -> TakeOve
     )
 
 
-def _known(item: Told) -> str:
+def _known(item: TimedEvent) -> str:
     sign = _text(item, "sign")
     if item.meta["why"] == "died":
         return f"{_RAN_OUT}; {sign}" if sign else _RAN_OUT
     return sign or {"draining": "the runner announced it"}.get(str(item.meta["why"]), "")
 
 
-def _runner(own: Sequence[Told]) -> str:
+def _runner(own: Sequence[TimedEvent]) -> str:
     """Return who took the session last: a start that was refused came before."""
     names = {"launch.assigned": "runner", "launch.job_created": "job"}
     takers = [_text(item, names[item.event]) for item in own if item.event in names]
     return takers[-1] if takers else ""
 
 
-def _silence(item: Told, own: Sequence[Told], started: Told | None) -> tuple[int | None, str]:
+def _silence(
+    item: TimedEvent, own: Sequence[TimedEvent], started: TimedEvent | None
+) -> tuple[int | None, str]:
     """Return the silence as a caller measured it, the longest of several; else by the times of the plane."""
     for event, teller in (("call.resumed", "caller"), ("stream.resumed", "edge")):
         told = [
@@ -182,11 +175,11 @@ def _silence(item: Told, own: Sequence[Told], started: Told | None) -> tuple[int
     return round((spoke.us - item.us) / 1000) + (_whole(item.meta.get("seen_ms")) or 0), "plane"
 
 
-def _is_edge(item: Told) -> bool:
+def _is_edge(item: TimedEvent) -> bool:
     return item.event in RESUMED and item.meta.get("died") == "edge" and _epoch(item) is not None
 
 
-def _edge(item: Told, events: Sequence[Told]) -> TakeOver:
+def _edge(item: TimedEvent, events: Sequence[TimedEvent]) -> TakeOver:
     """Return a take-over by another edge: the bot and its epoch stay."""
     epoch = _epoch(item) or 0
     silence_ms = _whole(item.meta.get("silence_ms"))
@@ -197,14 +190,14 @@ def _edge(item: Told, events: Sequence[Told]) -> TakeOver:
     )  # fmt: skip
 
 
-def _epoch(item: Told) -> int | None:
+def _epoch(item: TimedEvent) -> int | None:
     """Return the epoch of an event. A caller's session is bound before it has one: its events name it in ``meta``."""
     if item.epoch is None and item.event in RESUMED:
         return _whole(item.meta.get("epoch"))
     return item.epoch
 
 
-def _text(item: Told, name: str) -> str:
+def _text(item: TimedEvent, name: str) -> str:
     value = item.meta.get(name)
     return value if isinstance(value, str) else ""
 

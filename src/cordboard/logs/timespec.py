@@ -4,6 +4,7 @@ A *key* is a timestamp of the contract as bytes: 27 of them, UTC, so that keys s
 """
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -29,6 +30,7 @@ _DATE: Final = pattern(
     r" ?([Zz]|[+-]\d\d:?\d\d)?)?",
     re.ASCII,
 )
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # As seconds 1973 to 2286, which no other unit reaches in a time of these years.
 _EPOCH_FIRST_S: Final = 10**8
 _EPOCH_END_S: Final = 10**10
@@ -128,6 +130,17 @@ def _from_parts(found: re.Match[str]) -> datetime:
 def timestamp(at: datetime) -> str:
     """Return a moment as a timestamp of the contract."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(KEY_BYTES, "0")
+
+
+def timestamp_of(microseconds: int) -> str:
+    """Return `microseconds` since 1970 as a timestamp of the contract."""
+    return timestamp(_EPOCH + timedelta(microseconds=microseconds))
+
+
+def nano_timestamp(nanoseconds: int) -> str:
+    """Return `nanoseconds` since 1970 as a timestamp of RFC 3339 to the nanosecond, in UTC."""
+    whole, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
 
 
 def key_of_epoch(number: float) -> bytes | None:

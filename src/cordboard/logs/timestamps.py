@@ -12,11 +12,16 @@ from cordboard.logs.patterns import pattern
 from cordboard.logs.timespec import KEY_BYTES, key_of_epoch, key_of_parts, timestamp
 
 OWN_START: Final = b'{"timestamp":"'
+OWN_LINE: Final = b"\n" + OWN_START
+OWN_ERROR: Final = b'"level":"error"'
 OWN_TAIL: Final = b',"boot":"'
 _KEY_FROM: Final = len(OWN_START)
 _KEY_TO: Final = _KEY_FROM + KEY_BYTES
 OWN_KEY: Final = slice(_KEY_FROM, _KEY_TO)
 _TAIL_MIDDLE: Final = b'","seq":'
+_BOOT_AT: Final = len(OWN_TAIL)
+_BOOT_END: Final = _BOOT_AT + 8
+_SEQ_AT: Final = _BOOT_END + len(_TAIL_MIDDLE)
 _TAIL_BYTES: Final = 64
 _HEAD_BYTES: Final = 256  # a text line's timestamp is within these
 _EPOCH_CHARS_MAX: Final = 40  # nanoseconds have 19 digits; of thousands `int` makes no number
@@ -76,11 +81,17 @@ def holds_another(line: bytes) -> bool:
 
 
 def tail_at(line: bytes) -> int:
-    """Return where ``,"boot":"…","seq":…}`` stands at a line's end; -1 where it does not."""
+    """Return where ``,"boot":"…","seq":…}`` stands at the end of `line`; -1 where it does not."""
     at = line.rfind(OWN_TAIL, max(0, len(line) - _TAIL_BYTES))
-    if at < 0 or not line.endswith(b"}") or line[at + 17 : at + 25] != _TAIL_MIDDLE:
+    if at < 0 or not line.endswith(b"}") or line[at + _BOOT_END : at + _SEQ_AT] != _TAIL_MIDDLE:
         return -1
-    return at if line[at + 25 : -1].isdigit() else -1
+    return at if line[at + _SEQ_AT : -1].isdigit() else -1
+
+
+def own_number(line: bytes) -> tuple[bytes, int] | None:
+    """Return boot and sequence number at the end of `line`, a line without carriers; None where it has none."""
+    at = tail_at(line)
+    return None if at < 0 else (line[at + _BOOT_AT : at + _BOOT_END], int(line[at + _SEQ_AT : -1]))
 
 
 def said_key(text: bytes, formats: Formats, carried: bytes | None = None) -> bytes | None:

@@ -13,7 +13,6 @@ from cordboard.contract.record import SERVICE, SERVICES
 from cordboard.logs.completeness import HOSTS
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.filters import Prefilter, prefilter
-from cordboard.logs.formats.decode import record_of
 from cordboard.logs.query import Query, wants
 from cordboard.logs.scan import Scan
 from cordboard.logs.session import Trail
@@ -67,7 +66,7 @@ def _is_in_window(alone: Query, asked: Query, tracks: Sequence[Track]) -> bool:
         return False
     terms = prefilter(alone)
     return any(
-        wants(alone, record_of(entry.raw, entry.key, track.service, track.formats))
+        wants(alone, track.record_of(entry.raw, entry.key))
         for track in tracks
         for entry in Scan(track, terms, asked.first, asked.end, exact=asked.exact).entries()
     )
@@ -92,7 +91,7 @@ def _speaks(track: Track, name: str, budget: int) -> bool:
         parts.append((max(0, track.size - _ENDS_BYTES), track.size))
     spelt = tuple(f"{quote}{name}{quote}".encode() for quote in ('"', '\\"'))
     return any(
-        record_of(entry.raw, entry.key, track.service, track.formats)[SERVICE] == name
+        track.record_of(entry.raw, entry.key)[SERVICE] == name
         for part in parts
         for entry in islice(
             Scan(track, Prefilter((spelt,)), LOWEST, HIGHEST, part=part).entries(), _HITS_MAX

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cordboard.logs.coverage import REASONS, Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
 from cordboard.logs.report import Header, html
-from cordboard.logs.report.entry import clean_record, one_line, timestamp, visible
+from cordboard.logs.report.entry import clean_record, one_line, visible
 from cordboard.logs.report.html import CONTEXT, TABLES, RowMaker
+from cordboard.logs.timespec import timestamp_of
 from logs.report.page_support import Page
 from report_support import (
     COMPLETE,
@@ -42,7 +43,7 @@ def decoded(source: str) -> list[dict[str, Any]]:
     for us, *cells in data["rows"]:
         record: dict[str, Any] = dict(cells[len(TABLES)]) if len(cells) > len(TABLES) else {}
         if us is not None:
-            record["timestamp"] = timestamp(data["origin"] + us)
+            record["timestamp"] = timestamp_of(data["origin"] + us)
         for name, cell in zip(TABLES, cells, strict=False):
             value = tables[name][cell] if isinstance(cell, int) and cell >= 0 else cell
             if name == "context":
@@ -63,7 +64,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-times = st.integers(0, 10**9).map(lambda ms: timestamp(1_795_500_000_000_000 + ms))
+times = st.integers(0, 10**9).map(lambda ms: timestamp_of(1_795_500_000_000_000 + ms))
 records = st.fixed_dictionaries(
     {},
     optional={

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
-from cordboard.logs.report.entry import Entry, clean_record, timestamp
+from cordboard.logs.report.entry import Entry, clean_record
 from cordboard.logs.report.prices import Prices, prices_from
 from cordboard.logs.report.records import (
     SAMPLES_MAX,
@@ -21,6 +21,7 @@ from cordboard.logs.report.records import (
     usage,
 )
 from cordboard.logs.report.stages import Stay
+from cordboard.logs.timespec import timestamp_of
 from logs.report.page_support import Page
 from report_support import (
     COMPLETE,
@@ -213,7 +214,9 @@ def test_overlap_is_what_both_say(user: list[tuple[int, int]], bot: list[tuple[i
         for gap, ms in spans:
             begin += gap
             for name, at in (("started", begin), ("ended", begin + ms)):
-                told.event(at, "bot", f"speech.{name}", who=who, at=timestamp(ZERO_US + at * 1000))
+                told.event(
+                    at, "bot", f"speech.{name}", who=who, at=timestamp_of(ZERO_US + at * 1000)
+                )
             begin += ms + 1
     found = speech(entries(told))
     spoken = {
@@ -301,7 +304,7 @@ def test_a_bot_that_says_too_much_has_a_report() -> None:
     """Thousands of records of one turn, or of as many turns, are a bounded amount of work."""
     told = Told()
     for number in range(3000):
-        at = timestamp(ZERO_US + number * 1000)
+        at = timestamp_of(ZERO_US + number * 1000)
         told.event(number, "bot", "turn.started", turn=number)
         told.event(number, "bot", "turn.bot_text", turn=0, text="again")
         told.event(number, "call", "turn.heard", turn=number, heard_ms=5, bot_began_at=at)

@@ -9,12 +9,12 @@ Such a file is read from its start, as a compressed one is, in memory for one en
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from cordboard.logs.formats.codec import encode
 from cordboard.logs.patterns import pattern
+from cordboard.logs.timespec import nano_timestamp
 
 _ARRAY: Final = pattern(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
 _EVENTS: Final = pattern(rb'\s*\{\s*"events"\s*:\s*\[\s*\{')
@@ -22,7 +22,6 @@ _OTLP: Final = pattern(rb'\s*\{\s*"resourceLogs"\s*:\s*\[')
 _TOKEN: Final = pattern(rb'["\\{}\[\]]')
 # An entry that is longer is no entry of a log: the file is damaged, or another kind of JSON.
 ENTRY_MAX_BYTES: Final = 64 << 20
-_NANOSECONDS: Final = 1_000_000_000
 
 
 def is_batch(head: bytes) -> bool:
@@ -133,7 +132,7 @@ def _carried(record: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str
     own = _attributes(record)
     moment = record.get("timeUnixNano") or record.get("observedTimeUnixNano") or 0
     values: dict[str, Any] = {
-        "time": _moment(int(moment)),
+        "time": nano_timestamp(int(moment)),
         "stream": own.get("log.iostream", "stdout"),
     }
     if isinstance(body, dict):
@@ -176,8 +175,3 @@ def _value(value: Any) -> Any:
         case {"intValue": number}:  # JSON has 64-bit integers as texts
             return int(number)
     return next(iter(value.values()), None)
-
-
-def _moment(nanoseconds: int) -> str:
-    whole, rest = divmod(nanoseconds, _NANOSECONDS)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"

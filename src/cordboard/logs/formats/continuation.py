@@ -8,7 +8,7 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.formats.codec import decode
 from cordboard.logs.formats.wrappers import Inner, unwrap
 from cordboard.logs.patterns import pattern
-from cordboard.logs.timestamps import OWN_START, holds_another, own_key, said_key
+from cordboard.logs.timestamps import OWN_ERROR, OWN_START, holds_another, own_key, said_key
 
 _TRACE_STARTS: Final = (
     b"Traceback (most recent call last):",
@@ -28,7 +28,6 @@ _BEGINS_TEXT: Final = pattern(
     rb"|(?:TRACE|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|SUCCESS)\b"
 )
 _HOLE: Final = pattern(rb"\0{2,}")  # what a crash, or a truncated file, leaves between two lines
-_OWN_ERROR: Final = b'"level":"error"'
 _PIECES_MAX: Final = 4096
 
 
@@ -106,7 +105,7 @@ class Assembler:
                 and (key := own_key(line)) is not None
                 and line.endswith(b"}")
                 and line.find(OWN_START, 1) < 0
-                and _OWN_ERROR not in line
+                and OWN_ERROR not in line
                 and not self._pieces
             ):
                 if self._open is not None:

@@ -21,6 +21,7 @@ from cordboard.logs.timestamps import (
     key_of_text,
     matched_key,
     own_key,
+    own_number,
     tail_at,
     value_at,
 )
@@ -106,10 +107,8 @@ def _joined(outer: Inner, inner: Inner) -> Inner:
 
 
 def number_of(line: bytes) -> tuple[bytes, int] | None:
-    """Return boot and sequence number of a line, in whatever carriers; None where it has none."""
-    text = unwrap(line).text
-    at = tail_at(text)
-    return None if at < 0 else (text[at + 9 : at + 17], int(text[at + 25 : -1]))
+    """Return boot and sequence number of `line`, in whatever carriers; None where it has none."""
+    return own_number(unwrap(line).text)
 
 
 def _layer(line: bytes, layers: int) -> Inner | None:

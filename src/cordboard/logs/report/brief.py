@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.contract.terminal import escape_controls_in_json
-from cordboard.logs.report.entry import Entry, one_line, timestamp
+from cordboard.logs.report.entry import Entry, one_line
 from cordboard.logs.report.lanes import Troubles
+from cordboard.logs.timespec import timestamp_of
 
 if TYPE_CHECKING:
     from cordboard.logs.coverage import Coverage
@@ -224,7 +225,7 @@ def _troubles(found: Troubles, level: str) -> Iterator[Fact]:
 
 
 def _at(item: Entry) -> str | None:
-    return None if item.us is None else timestamp(item.us)
+    return None if item.us is None else timestamp_of(item.us)
 
 
 def _last_of(stack: str) -> str:
@@ -242,7 +243,7 @@ def _turns(turns: Iterable["Turn"]) -> list[Fact]:
             _ORDER: number,
             **_some(
                 turn=one_line(turn.number, 12),
-                at=None if turn.started_us is None else timestamp(turn.started_us),
+                at=None if turn.started_us is None else timestamp_of(turn.started_us),
                 state=one_line(turn.state, 40),
                 latency_ms=turn.latency_ms,
                 heard_ms=turn.heard_ms,
@@ -261,7 +262,7 @@ def _tools(session: "Session") -> Iterator[dict[str, Any]]:
             "name": one_line(tool.name, _NAME_MAX),
             "status": one_line(tool.status, 40) or "no end",
             **_some(
-                at=None if tool.started_us is None else timestamp(tool.started_us),
+                at=None if tool.started_us is None else timestamp_of(tool.started_us),
                 ms=tool.ms,
                 result=_said(tool.result),
                 **tool.place,

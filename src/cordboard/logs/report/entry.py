@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from cordboard.contract.record import LEVELS, SERVER_PREFIX, level_from_name
 from cordboard.contract.redaction import REDACTED, is_secret_name, redact
 from cordboard.logs.session import is_read
+from cordboard.logs.timespec import timestamp_of
 
 WHO: Final = ("user_id", "user_name", "room")
 BOOT_MAX: Final = 16
@@ -206,19 +207,14 @@ def microseconds(timestamp: Any) -> int | None:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def timestamp(us: int) -> str:
-    """Return the contract's 27 characters."""
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
-
-
 def clock(us: int | None) -> str:
     """Return the time of day in UTC, to the millisecond."""
-    return "--:--:--.---" if us is None else timestamp(us)[11:23]
+    return "--:--:--.---" if us is None else timestamp_of(us)[11:23]
 
 
 def day_and_clock(us: int | None) -> str:
     """Return day and time in UTC, to the second."""
-    return "unknown" if us is None else timestamp(us)[:19].replace("T", " ") + " UTC"
+    return "unknown" if us is None else timestamp_of(us)[:19].replace("T", " ") + " UTC"
 
 
 def length(ms: float | None) -> str:

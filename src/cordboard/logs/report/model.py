@@ -12,7 +12,7 @@ from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Trouble
 from cordboard.logs.report.prices import Prices
 from cordboard.logs.report.stages import Stay
 from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
-from cordboard.logs.session import BROWSER, HEARD
+from cordboard.logs.session import BROWSER, HEARD, is_believed
 from cordboard.logs.stays import stays
 from cordboard.logs.values import number
 from cordboard.logs.why import Answer, StoryMaker, answer
@@ -111,11 +111,10 @@ class _Tellers:
 
     def believed(self) -> list[_Told]:
         """Return what counts: of pages that of those who joined; other people's pages prove nothing."""
-        known = self.joined or self._people
         pages = self._pages.items()
         return [
             self._services,
-            *(page for user, page in pages if not known or not user or user in known),
+            *(page for user, page in pages if is_believed(user, self.joined, self._people)),
         ]
 
 

@@ -1,10 +1,9 @@
 """The report for a ticket: plain text, 100 columns, no character that steers a terminal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cordboard.logs.coverage import count
-from cordboard.logs.report import text_records as records
 from cordboard.logs.report.columns import COLUMNS, padded, title, wrapped
 from cordboard.logs.report.entry import (
     Entry,
@@ -17,7 +16,8 @@ from cordboard.logs.report.entry import (
 from cordboard.logs.report.lanes import BUCKETS, Lanes, Troubles
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.prices import Prices
-from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup
+from cordboard.logs.report.records import NetworkEnd, Span, Speech, Tool, Usage, total_ms
+from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup, Stay
 from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.why import Answer
 from cordboard.logs.why.rules import TITLES
@@ -25,6 +25,7 @@ from cordboard.logs.why.text import references
 
 _BAR: Final = 30
 _LANE: Final = 60
+_WARNINGS_SHOWN: Final = 100
 _LANE_MARKS: Final = {"": ".", "event": "+", "warn": "!", "error": "X"}
 _RANK: Final = " .+!X"
 _MARKS: Final = {"ok": "[OK]", "warn": "[!]", "bad": "[FAILED]", "unknown": "[?]"}
@@ -104,7 +105,7 @@ def _of_one(session: Session, prices: Prices) -> Iterator[str]:
         yield from _startup(session.startup)
     if session.turns:
         yield from _turns(session)
-    yield from records.sections(session, prices)
+    yield from _records(session, prices)
     if session.notable_attempts:
         yield from title("ATTEMPTS")
         yield from _attempts(session.notable_attempts)
@@ -254,3 +255,69 @@ def _coverage(model: Model) -> Iterator[str]:
             yield from wrapped(one_line(item.words), "    MISSING  ", "    ")
     for note in model.notes:
         yield from wrapped(note)
+
+
+# --- the records of a call: who spoke when, the network at both ends, tools, usage
+
+
+def _records(stay: Stay, prices: Prices) -> Iterator[str]:
+    """Give what the records of a call add up to, as far as there are any."""
+    if stay.speech.lanes:
+        yield from _speech(stay.speech)
+    if stay.network:
+        yield from _network(stay.network)
+    if stay.tools:
+        yield from _tools(stay.tools)
+    if stay.usage:
+        yield from _usage(stay.usage, prices)
+
+
+def _speech(told: Speech) -> Iterator[str]:
+    first, last = told.first_us, told.last_us
+    yield from title(f"SPEECH  {clock(first)} to {clock(last)}, {length((last - first) / 1000)}")
+    for who, spans in told.lanes:
+        yield f"{who:<16} |{_speech_lane(spans, first, last)}| {length(total_ms(spans))}"
+
+
+def _speech_lane(spans: Sequence[Span], first: int, last: int) -> str:
+    cells = [" "] * _LANE
+    for begin, end in spans:
+        start = min((begin - first) * _LANE // max(last - first, 1), _LANE - 1)
+        stop = max(-(-(end - first) * _LANE // max(last - first, 1)), start + 1)
+        cells[start:stop] = "#" * (min(stop, _LANE) - start)
+    return "".join(cells)
+
+
+def _network(ends: Sequence[NetworkEnd]) -> Iterator[str]:
+    yield from title("NETWORK")
+    for end in ends:
+        bad = sum(bool(sample.bad) for sample in end.samples)
+        facts = [f"{name} {one_line(value)}" for name, value in end.facts.items() if value]
+        said = [count(len(end.samples), "sample"), *([f"{bad} beyond a threshold"] if bad else [])]
+        yield from wrapped(", ".join([*said, *facts]), f"{padded(end.name, 6)} ", " " * 7)
+        for item in end.warnings[:_WARNINGS_SHOWN]:
+            until = f"until {clock(item.until_us)}" if item.until_us is not None else "not cleared"
+            about = f"value {item.value}, threshold {item.threshold}" if item.value else ""
+            words = one_line("; ".join(filter(None, [f"{item.name} {until}", about])))
+            yield from wrapped(words, f"{'':7}! {clock(item.us)} ", " " * 9)
+
+
+def _tools(called: Sequence[Tool]) -> Iterator[str]:
+    yield from title("TOOLS")
+    for tool in called:
+        facts = [f"{one_line(tool.name, 100)}: {one_line(tool.status) or 'no end'}"]
+        facts += [length(tool.ms)] if tool.ms is not None else []
+        yield from wrapped(", ".join(facts), f"{clock(tool.started_us)} ", " " * 13)
+        for name, said in (("arguments", tool.arguments), ("result", tool.result)):
+            if said:
+                yield from wrapped(said, f"{'':13}{name}: ", " " * 15)
+
+
+def _usage(used: Sequence[Usage], prices: Prices) -> Iterator[str]:
+    total = prices.words(prices.total(used))
+    yield from title(f"USAGE  {total}" if total else "USAGE")
+    for item in used:
+        cost = prices.words(prices.cost(item))
+        who = f"{item.processor} ({item.model})" if item.model else item.processor
+        said = ", ".join([*item.words, *([f"cost {cost}"] if cost else [])])
+        yield from wrapped(f"{who}: {said}", "", "    ")

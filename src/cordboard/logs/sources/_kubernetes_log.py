@@ -16,6 +16,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.kube import Kube
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.sources._containers import Run, runs
 
 TRIES: Final = 5
@@ -36,7 +37,6 @@ _NO_LOG: Final = (
     b"unable to retrieve container logs for ",
     b"failed to try resolving symlinks in path ",
 )
-_SEQ: Final = re.compile(rb'"boot":"([0-9a-f]{8})","seq":(\d{1,15})}\s*\Z')
 
 
 class Pace:
@@ -169,11 +169,12 @@ class Log:
 
     async def _look_for_rotation(self, line: bytes) -> None:
         """A file that begins with a later number than 1 was not always the first."""
-        number = _SEQ.search(line)
-        if number is None or int(number[2]) == 1 or line[:_SECOND].decode() <= self._since:
+        numbered = number_of(line)
+        if numbered is None or numbered[1] == 1 or line[:_SECOND].decode() <= self._since:
             return
         if self._whole or line == await self._first_line():
-            detail = f"first line: seq {int(number[2])} of boot {number[1].decode()}"
+            boot, seq = numbered
+            detail = f"first line: seq {seq} of boot {boot.decode()}"
             self.shortfalls.append(Shortfall("rotated", detail))
 
     async def _first_line(self) -> bytes:

@@ -1,13 +1,12 @@
 """Parts of a window of a store, what the store returns of one, and how its entries become lines."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.codec import encode
-from cordboard.logs.timespec import seconds
+from cordboard.logs.timespec import nano_timestamp, seconds
 from cordboard.logs.timestamps import own_key
 
 NANOSECONDS: Final = 1_000_000_000
@@ -113,12 +112,6 @@ def nanoseconds(key: bytes) -> int:
     return round(seconds(key) * 1_000_000) * 1_000
 
 
-def moment(nanosecond: int) -> str:
-    """Return a time in nanoseconds since 1970 as RFC 3339, to the nanosecond."""
-    whole, rest = divmod(nanosecond, NANOSECONDS)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
-
-
 def line_of(nanosecond: int, text: str) -> bytes:
     """Return an entry as a line: its text where that is a line of Cordboard's format, else with its time.
 
@@ -129,7 +122,7 @@ def line_of(nanosecond: int, text: str) -> bytes:
     raw = text.encode("utf-8", "replace")
     if own_key(raw) is not None and b"\n" not in raw:
         return raw
-    return encode({"log": f"{text}\n", "stream": "stdout", "time": moment(nanosecond)})
+    return encode({"log": f"{text}\n", "stream": "stdout", "time": nano_timestamp(nanosecond)})
 
 
 def quoted(text: str) -> str:

@@ -41,14 +41,13 @@ from cordboard.logs.sources._proof import Count
 from cordboard.logs.sources._slices import (
     Page,
     Slice,
-    moment,
     nanoseconds,
     quoted,
     read_slices,
     understood,
 )
 from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
-from cordboard.logs.timespec import HIGHEST, key_of_parts
+from cordboard.logs.timespec import HIGHEST, key_of_parts, nano_timestamp
 from cordboard.logs.timestamps import own_key
 
 _QUERY: Final = "/select/logsql/query"
@@ -139,7 +138,7 @@ class VictoriaLogs(StoreSource):
         Raises:
             StoreError: The server does not answer as asked.
         """
-        times = f"_time:[{moment(window.begin)}, {moment(window.end)})"
+        times = f"_time:[{nano_timestamp(window.begin)}, {nano_timestamp(window.end)})"
         query = f"{self.filter_text} {times} {text}"
         for row in self.store.lines(_QUERY, {"query": query}, post=True):
             if row:
@@ -156,19 +155,11 @@ class VictoriaLogs(StoreSource):
 
     def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of a window, in slices that the server can sort."""
-        condition = _condition(terms)
-        for line in read_slices(
-            window, lambda part: self._page(part, condition, stream), stream.missing
-        ):
-            yield line + b"\n"
+        yield from self._found(window, _condition(terms), stream)
 
     def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
         """Yield the rows of the pods whose names begin with a text, in any of the fields that agents use."""
-        condition = _of_jobs(prefix)
-        for line in read_slices(
-            window, lambda part: self._page(part, condition, stream), stream.missing
-        ):
-            yield line + b"\n"
+        yield from self._found(window, _of_jobs(prefix), stream)
 
     @understood()
     def counts(
@@ -200,6 +191,12 @@ class VictoriaLogs(StoreSource):
                 key = _key_of(row.get("_time", ""))
                 if row["process"][1:] == boot and _WHOLE.fullmatch(row.get("seq", "")) and key:
                     yield int(row["seq"]), nanoseconds(key)
+
+    def _found(self, window: Slice, condition: str, stream: StoreStream) -> Iterator[bytes]:
+        for line in read_slices(
+            window, lambda part: self._page(part, condition, stream), stream.missing
+        ):
+            yield line + b"\n"
 
     @understood()
     def _page(self, part: Slice, condition: str, stream: StoreStream) -> Page:
