@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cordboard.logs.blocks import Block
 from cordboard.logs.bulk import parted_by_format, without_carrier
 from cordboard.logs.formats.wrappers import number_of, unwrap
-from cordboard.logs.tape import Block
 from logs.logs_support import ask, at, encoded, record, write_lines
 
 Wrap = Callable[[bytes, float], bytes]

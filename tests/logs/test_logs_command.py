@@ -19,7 +19,7 @@ import pytest
 
 from cordboard.cli import COMMANDS, _logs_output, main
 from cordboard.cli._logs_output import EXIT_COMPLETE, EXIT_INCOMPLETE
-from cordboard.logs.tape import FileTape
+from cordboard.logs.blocks import FileByteReader
 from logs.logs_support import at, encoded, record, write_lines
 
 ROOT = Path(__file__).parents[2]
@@ -254,13 +254,13 @@ def test_all_is_made_of_one_reading(
 ) -> None:  # fmt: skip
     """Files and stdout are served by one pass over the sources, and are what each is alone."""
     read: list[int] = []
-    real = FileTape.read_into
+    real = FileByteReader.read_into
 
-    def counted(self: FileTape, buffer: bytearray, offset: int, size: int) -> int:
+    def counted(self: FileByteReader, buffer: bytearray, offset: int, size: int) -> int:
         read.append(real(self, buffer, offset, size))
         return read[-1]
 
-    monkeypatch.setattr(FileTape, "read_into", counted)
+    monkeypatch.setattr(FileByteReader, "read_into", counted)
     monkeypatch.setattr(sys, "argv", ["cordboard", "logs"])
     together, apart = tmp_path / "together", tmp_path / "apart"
     together.mkdir()

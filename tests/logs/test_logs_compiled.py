@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from cordboard.contract.record import KEYS
 from cordboard.logs import survey
+from cordboard.logs.blocks import Block
 from cordboard.logs.lines import Listed
 from cordboard.logs.scan import _freed
-from cordboard.logs.sequence import Ledger
+from cordboard.logs.sequence import SequenceIndex
 from cordboard.logs.survey import Survey, joined
-from cordboard.logs.tape import Block
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from logs.logs_support import ask, at, encoded, only_compiled, record, write_lines
 
@@ -121,9 +121,9 @@ def test_numbers_of_very_many_processes() -> None:
     """Those that C has no room for are left to be read one by one: none is missing."""
     lines = [encoded(record(n, boot=f"{n:08x}", seq=7)) for n in range(700)]
     block = Block(b"\n".join([*lines, b""]), sum(map(len, lines)) + len(lines), 0)
-    ledger = Ledger()
-    ledger.note(block)
-    assert ledger.runs == {f"{n:08x}".encode(): [(7, 7)] for n in range(700)}
+    sequence_index = SequenceIndex()
+    sequence_index.note(block)
+    assert sequence_index.runs == {f"{n:08x}".encode(): [(7, 7)] for n in range(700)}
 
 
 def test_the_names_are_those_of_the_contract() -> None:

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from cordboard.contract.errors import CordboardError, NotFoundError, SettingsError
 from cordboard.logs import gaps, stream
 from cordboard.logs import reader as reading
+from cordboard.logs.blocks import FileByteReader, blocks
 from cordboard.logs.environments import local_sources, sources_of
 from cordboard.logs.filters import prefilter
 from cordboard.logs.formats import Formats
-from cordboard.logs.formats.packed import PackedTape
+from cordboard.logs.formats.packed import PackedByteReader
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.scan import Scan
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.stream import Track
-from cordboard.logs.tape import FileTape, blocks
 from logs.logs_support import START, ask, at, encoded, record, write_lines
 
 LINES = [encoded(record(n, seq=n)) for n in range(1, 41)]
@@ -77,7 +77,7 @@ def test_damaged_compression(tmp_path: Path, name: str) -> None:
     st.lists(st.binary(max_size=2000), max_size=4),
     st.lists(st.tuples(st.integers(0, 9000), st.integers(1, 3000)), max_size=6),
 )
-def test_packed_tape_equals_the_data(parts: list[bytes], reads: list[tuple[int, int]]) -> None:
+def test_packed_file_equals_the_data(parts: list[bytes], reads: list[tuple[int, int]]) -> None:
     """Reading a packed file anywhere gives what was packed, forwards and backwards."""
     whole = b"".join(parts)
     for packer in (gzip.compress, zstd.compress):
@@ -85,10 +85,10 @@ def test_packed_tape_equals_the_data(parts: list[bytes], reads: list[tuple[int, 
         try:
             data = b"".join(packer(part) for part in parts) or packer(b"")
             os.write(fd, data)
-            tape = PackedTape(fd, data[:4])
+            byte_reader = PackedByteReader(fd, data[:4])
             for offset, size in [*reads, (0, 10_000)]:
-                assert tape.read(offset, size) == whole[offset : offset + size]
-            assert tape.damage is None
+                assert byte_reader.read(offset, size) == whole[offset : offset + size]
+            assert byte_reader.damage is None
         finally:
             os.close(fd)
 
@@ -104,7 +104,7 @@ def test_blocks_are_all_of_it(lines: list[bytes], size: int, ended: bool) -> Non
     fd = os.memfd_create("plain")
     try:
         os.write(fd, data)
-        parts = [block.data for block in blocks(FileTape(fd, len(data)), size=size)]
+        parts = [block.data for block in blocks(FileByteReader(fd, len(data)), size=size)]
     finally:
         os.close(fd)
     assert b"".join(parts) == data
@@ -170,10 +170,10 @@ def test_blocks_hold_each_line_once(tmp_path: Path, size: int, end: bytes, fresh
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n".join(LINES[:30]) + end)
     with path.open("rb") as file:
-        tape = FileTape(file.fileno(), path.stat().st_size)
+        byte_reader = FileByteReader(file.fileno(), path.stat().st_size)
         found = [
             block.data.removesuffix(b"\n").split(b"\n")
-            for block in blocks(tape, size=size, fresh=fresh)
+            for block in blocks(byte_reader, size=size, fresh=fresh)
         ]
     assert list(chain.from_iterable(found)) == LINES[:30]
     assert (len(found) > 1) == (size < 1 << 20)
@@ -566,7 +566,7 @@ def test_names_of_services() -> None:
     assert service_of("redis.log") == "redis"
     assert service_of("/var/log/pods/ns_pod_uid/runner/0.log") == "runner"
     assert service_of("0.log") == "0"
-    assert Track("a/bot.jsonl", "file", FileTape(-1, 0), Formats()).service == "bot"
+    assert Track("a/bot.jsonl", "file", FileByteReader(-1, 0), Formats()).service == "bot"
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
@@ -575,7 +575,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
     told: list[int] = []
     file = next(iter(Directory(tmp_path).streams(Query())))
     scan = Scan(
-        Track(file.name, "file", file.tape, Formats()), prefilter(Query()), Query().first, Query().end,
+        Track(file.name, "file", file.byte_reader, Formats()), prefilter(Query()), Query().first, Query().end,
         progress=told.append,
     )  # fmt: skip
     list(scan.batches())

@@ -13,7 +13,7 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.report import Header, text
 from cordboard.logs.report.model import Model, ModelMaker
 from cordboard.logs.session import CLOSED, HEARD
-from cordboard.logs.summary import Entry, roll
+from cordboard.logs.summary import SessionSummary, sessions_of
 from logs.logs_support import (
     BOOTS,
     STEPS,
@@ -149,8 +149,8 @@ def test_a_stranger_changes_nothing(
     assert without_mentions(after.coverage) == without_mentions(before.coverage)
     assert after.coverage.complete
     assert told_of(after) == told_of(before)
-    rolled = roll(iter(ask(plane.folder).lines))["call-7"]
-    assert rolled.as_dict() == roll(iter(before.lines))["call-7"].as_dict()
+    rolled = sessions_of(iter(ask(plane.folder).lines))["call-7"]
+    assert rolled.as_dict() == sessions_of(iter(before.lines))["call-7"].as_dict()
     everything = ask(plane.folder, session="call-7", mentions=True)
     assert len(everything.lines) == len(before.lines) + len(claims)
     assert told(everything) == told(before)
@@ -172,7 +172,7 @@ def test_a_session_that_only_a_page_knows(plane: Plane) -> None:
     answer = plane.ask()
     assert answer.messages == ["Page opened"]
     assert answer.coverage.complete
-    (entry,) = roll(iter(answer.lines)).values()
+    (entry,) = sessions_of(iter(answer.lines)).values()
     assert (entry.state, entry.user) == ("opened", "Ada")
 
 
@@ -184,12 +184,12 @@ def test_a_state_only_advances_within_a_grant(plane: Plane) -> None:
         line for line in lines if line.record.get("event") not in {"session.ended", "bot.finished"}
     ]
     assert live[-2].record["event"] == "launch.assigned"
-    assert roll(iter(live))["call-7"].state == "running"
+    assert sessions_of(iter(live))["call-7"].state == "running"
     plane.say("gateway", session="call-7", event="join.refused")
-    assert roll(iter(ask(plane.folder).lines))["call-7"].state == "ended"
+    assert sessions_of(iter(ask(plane.folder).lines))["call-7"].state == "ended"
     plane.say("gateway", session="call-7", event="join.accepted", epoch=2)
     plane.write()
-    assert roll(iter(ask(plane.folder).lines))["call-7"].state == "queued"
+    assert sessions_of(iter(ask(plane.folder).lines))["call-7"].state == "queued"
 
 
 def test_a_trace_of_a_page_gathers_no_others_lines(plane: Plane) -> None:
@@ -214,7 +214,7 @@ def twice(plane: Plane) -> Answered:
 
 
 def test_two_people_under_one_id_are_told_apart(plane: Plane) -> None:
-    """Coverage, report and roll name both; the report's user and room are those of the last stay."""
+    """Coverage, report and sessions_of name both; the report's user and room are those of the last stay."""
     answer = twice(plane)
     assert any("Ada (u-1), Eve (u-2)" in note for note in answer.coverage.notes)
     model = model_of(answer)
@@ -222,7 +222,7 @@ def test_two_people_under_one_id_are_told_apart(plane: Plane) -> None:
     assert (model.session.user_name, model.session.room) == ("Eve", "webrtc:evil")
     assert any("Different users joined" in words for words in model.verdict.details)
     assert any("Ada, Eve" in words for words in model.verdict.details)
-    (entry,) = (e for e in roll(iter(answer.lines)).values() if e.trail.session == "call-7")
+    (entry,) = (e for e in sessions_of(iter(answer.lines)).values() if e.facts.session == "call-7")
     assert (entry.user, entry.people) == ("Ada, Eve", {"u-1", "u-2", "Ada", "Eve"})
 
 
@@ -242,7 +242,7 @@ def test_a_page_that_was_killed_is_not_complete(plane: Plane) -> None:
     ((service, reason, detail),) = plane.ask().shortfalls
     assert (service, reason) == ("browser", "silent")
     assert detail.startswith(f"the page (boot {BOOTS['browser']}) logged join.clicked")
-    (entry,) = roll(iter(plane.ask().lines)).values()
+    (entry,) = sessions_of(iter(plane.ask().lines)).values()
     from cordboard.logs.summary import add_missing
 
     add_missing([entry], [], whole=True)
@@ -338,8 +338,8 @@ def test_a_look_at_a_session_is_no_part_of_it(plane: Plane) -> None:
     after = plane.ask()
     assert after.raws == before.raws
     assert told_of(after) == told_of(before)
-    rolled: Entry = roll(iter(ask(plane.folder).lines))["call-7"]
-    assert rolled.as_dict() == roll(iter(before.lines))["call-7"].as_dict()
+    rolled: SessionSummary = sessions_of(iter(ask(plane.folder).lines))["call-7"]
+    assert rolled.as_dict() == sessions_of(iter(before.lines))["call-7"].as_dict()
 
 
 def test_a_read_in_the_call_is_part_of_it(plane: Plane) -> None:

@@ -10,7 +10,7 @@ from cordboard.logs import merge
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane, merged
 from cordboard.logs.scan import Batch
-from cordboard.logs.tally import Tally
+from cordboard.logs.statistics import Statistics
 from logs.logs_support import ask, at, encoded, record, write_lines
 
 MOST_MB = 200
@@ -91,16 +91,16 @@ def test_what_is_held_for_the_sake_of_order_is_bounded(monkeypatch: pytest.Monke
     ]
     batches.insert(10, Batch(Listed([early], [b"early"])))
     held: list[int] = []
-    tally = Tally()
+    statistics = Statistics()
     lane = Lane(0, batches, 3600.0)
     found = []
-    for items in merged([lane], tally):
+    for items in merged([lane], statistics):
         held.append(len(items))
         found += [item[0] for item in items]
     assert max(held) <= 60
     assert sorted(found) == sorted([*moments, early])
     assert [key for key in found if key != early] == moments
-    assert tally.counts["late"] == 1
+    assert statistics.counts["late"] == 1
 
 
 def test_long_texts_of_equal_time_are_not_late(tmp_path: Path) -> None:

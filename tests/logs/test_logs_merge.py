@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from cordboard.logs import merge, survey
 from cordboard.logs import reader as reading
+from cordboard.logs.blocks import Block
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane, Whole, merged
 from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
-from cordboard.logs.sequence import Gap, Ledger
+from cordboard.logs.sequence import Gap, SequenceIndex
+from cordboard.logs.statistics import Statistics
 from cordboard.logs.survey import Survey, joined, runs_of
-from cordboard.logs.tally import Tally
-from cordboard.logs.tape import Block
 from cordboard.logs.timestamps import OWN_KEY
 from logs.logs_support import ask, at, encoded, only_compiled, record, runs_missing, write_lines
 
@@ -36,9 +36,9 @@ def batches(moments: list[int], size: int, name: str) -> list[Batch]:
     return found
 
 
-def together(lanes: list[Lane], tally: Tally | None = None) -> list[Item]:
+def together(lanes: list[Lane], statistics: Statistics | None = None) -> list[Item]:
     found = []
-    for items in merged(lanes, tally or Tally()):
+    for items in merged(lanes, statistics or Statistics()):
         assert isinstance(items, list)
         found += items
     return found
@@ -60,22 +60,22 @@ def test_equals_a_sort_of_everything(streams: list[list[int]], size: int) -> Non
 @given(st.lists(st.lists(seconds, max_size=30), max_size=4), st.integers(1, 7))
 def test_disorder_without_bound(streams: list[list[int]], size: int) -> None:
     """Where nothing is given out before all is read, any disorder is put right."""
-    tally = Tally()
+    statistics = Statistics()
     lanes = [Lane(n, batches(m, size, str(n)), None) for n, m in enumerate(streams)]
-    keys = [key for key, _, _, _ in together(lanes, tally)]
+    keys = [key for key, _, _, _ in together(lanes, statistics)]
     assert keys == sorted(keys)
-    assert tally.counts["late"] == 0
+    assert statistics.counts["late"] == 0
 
 
 @given(st.lists(st.lists(seconds, max_size=30), max_size=4), st.integers(1, 7))
 def test_late_lines_are_counted_and_never_lost(streams: list[list[int]], size: int) -> None:
     """Beyond the slack a line may come late; then it is counted, and it is still there."""
-    tally = Tally()
+    statistics = Statistics()
     lanes = [Lane(n, batches(m, size, str(n))) for n, m in enumerate(streams)]
-    keys = [key for key, _, _, _ in together(lanes, tally)]
+    keys = [key for key, _, _, _ in together(lanes, statistics)]
     assert sorted(keys) == sorted(at(moment).encode() for moments in streams for moment in moments)
     if keys != sorted(keys):
-        assert tally.counts["late"] > 0
+        assert statistics.counts["late"] > 0
 
 
 def test_memory_is_bounded_by_batches() -> None:
@@ -91,7 +91,7 @@ def test_memory_is_bounded_by_batches() -> None:
         return map(batch, range(50))  # type: ignore[return-value]  # lazy is the point
 
     for given_out, items in enumerate(
-        merged([Lane(0, counted(0)), Lane(1, counted(1))], Tally()), 1
+        merged([Lane(0, counted(0)), Lane(1, counted(1))], Statistics()), 1
     ):
         assert items
         assert max(read) <= given_out + 3
@@ -197,13 +197,13 @@ def test_lines_that_are_told_of_are_handed_on_whole() -> None:
         return Lane(number, [batch], None)
 
     for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
-        (whole,) = merged(lanes, Tally(), whole=True)
+        (whole,) = merged(lanes, Statistics(), whole=True)
         assert whole == Whole(b"\n".join([*lines[:3], b""]))
-    tally = Tally()
-    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], tally, whole=True)
+    statistics = Statistics()
+    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], statistics, whole=True)
     assert isinstance(singly, list)
     assert [item[1] for item in singly] == lines[:3]
-    assert tally.counts["duplicate"] == 1
+    assert statistics.counts["duplicate"] == 1
 
 
 @pytest.mark.usefixtures("_way")
@@ -214,7 +214,7 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
 ) -> None:
     """Whether a summary has told of lines or not: they come in the same order, each once."""
     found = []
-    tallies = (Tally(), Tally())
+    tallies = (Statistics(), Statistics())
     for told in (True, False):
         lanes = []
         for number, said in enumerate(streams):
@@ -312,27 +312,27 @@ def test_gaps(seen: dict[str, set[int]], seed: int, size: int) -> None:
         key=lambda pair: pair[0] + shuffler.uniform(0, 8),
     )
     lines = [encoded(record(number, boot=boot, seq=number)) + b"\n" for number, boot in pairs]
-    ledger = Ledger()
+    sequence_index = SequenceIndex()
     for begin in range(0, len(lines), size):
-        ledger.note(block(*lines[begin : begin + size]))
-    some = Ledger()
+        sequence_index.note(block(*lines[begin : begin + size]))
+    some = SequenceIndex()
     some.note_boots(block(*lines), [b"aaaaaaaa"])
     expected = {
         boot: [Gap(boot, first, last) for first, last in runs_missing(sorted(numbers))]
         for boot, numbers in seen.items()
     }
-    assert ledger.gaps() == [gap for boot in sorted(expected) for gap in expected[boot]]
+    assert sequence_index.gaps() == [gap for boot in sorted(expected) for gap in expected[boot]]
     assert some.gaps() == expected.get("aaaaaaaa", [])
 
 
 def test_a_message_is_no_number() -> None:
     """What a message says of boots and numbers counts for nothing."""
-    ledger = Ledger()
+    sequence_index = SequenceIndex()
     lie = encoded(
         record(1, seq=1, message='"boot":"bbbbbbbb","seq":7}', meta={"boot": "cccccccc", "seq": 9})
     )
-    ledger.note(block(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n"))
-    assert ledger.gaps() == [Gap("aaaaaaaa", 2, 2)]
+    sequence_index.note(block(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n"))
+    assert sequence_index.gaps() == [Gap("aaaaaaaa", 2, 2)]
 
 
 def test_of_many_lanes_few_are_open_at_once() -> None:

@@ -15,11 +15,11 @@ from cordboard.logs.gaps import Hole, holes
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sequence import Gap
-from cordboard.logs.session import Step, Trail, silent
+from cordboard.logs.session import SessionFacts, Step, silent
 from cordboard.logs.skew import corrections, skews
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory
-from cordboard.logs.summary import add_missing, roll
+from cordboard.logs.summary import add_missing, sessions_of
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from logs.logs_support import (
     BOOTS,
@@ -509,12 +509,12 @@ def test_corrected_clocks_contradict_nothing(skew: dict[str, float]) -> None:
 # --- who should have spoken
 
 
-def trail_of(*steps: tuple[str, str, int | None]) -> Trail:
-    trail = Trail("call-7")
+def facts_of(*steps: tuple[str, str, int | None]) -> SessionFacts:
+    facts = SessionFacts("call-7")
     for n, (service, event, epoch) in enumerate(steps):
-        trail.note(record(n, service=service, event=event, epoch=epoch, session="call-7"))
-    trail.settle()
-    return trail
+        facts.note(record(n, service=service, event=event, epoch=epoch, session="call-7"))
+    facts.settle()
+    return facts
 
 
 @pytest.mark.parametrize(
@@ -538,7 +538,7 @@ def test_who_should_have_spoken(
     steps: list[tuple[str, str, int | None]], expected: list[str]
 ) -> None:
     """What one service said of a session tells which others must have."""
-    assert [service for service, _ in silent(trail_of(*steps), whole=True)] == expected
+    assert [service for service, _ in silent(facts_of(*steps), whole=True)] == expected
 
 
 def test_every_reason_has_words(plane: Plane) -> None:
@@ -569,7 +569,7 @@ def test_the_roll(plane: Plane) -> None:
     plane.lose("gateway", len(plane.files["gateway"]) - 2)
     plane.write()
     reader = Reader(Query(), [Directory(plane.folder)])
-    entries = roll(reader.lines())
+    entries = sessions_of(reader.lines())
     add_missing(entries.values(), holes(reader.tracks, b"0", b"9"), whole=True)
     reader.close()
     seven, eight = entries["call-7"].as_dict(), entries["call-8"].as_dict()

@@ -8,7 +8,7 @@ import pytest
 
 from cordboard.contract.errors import NotFoundError
 from cordboard.logs import unheard
-from cordboard.logs.tape import BLOCK_BYTES
+from cordboard.logs.blocks import BLOCK_BYTES
 from logs.logs_support import (
     Answered,
     ask,

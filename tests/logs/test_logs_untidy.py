@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from cordboard.contract.record import KEYS
 from cordboard.logs import stream
+from cordboard.logs.blocks import FileByteReader
 from cordboard.logs.formats import continuation, wrappers
-from cordboard.logs.formats.packed import PackedTape
-from cordboard.logs.tape import FileTape
+from cordboard.logs.formats.packed import PackedByteReader
 from logs.logs_support import ask, at, bare, cri, docker, encoded, record, write_lines
 
 COMMAND = (sys.executable, "-m", "cordboard")
@@ -103,20 +103,20 @@ FORMS: dict[str, Callable[[int], bytes]] = {
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many lines were unwrapped, and how many bytes were read."""
     counted = [0, 0]
-    plain, read = wrappers.unwrap, FileTape.read
+    plain, read = wrappers.unwrap, FileByteReader.read
 
     def unwrap(line: bytes) -> Any:
         counted[0] += 1
         return plain(line)
 
-    def counting(tape: FileTape, offset: int, size: int) -> bytes:
-        found = read(tape, offset, size)
+    def counting(byte_reader: FileByteReader, offset: int, size: int) -> bytes:
+        found = read(byte_reader, offset, size)
         counted[1] += len(found)
         return found
 
     monkeypatch.setattr(continuation, "unwrap", unwrap)
     monkeypatch.setattr(stream, "unwrap", unwrap)
-    monkeypatch.setattr(FileTape, "read", counting)
+    monkeypatch.setattr(FileByteReader, "read", counting)
     return counted
 
 
@@ -165,14 +165,14 @@ def test_a_packed_text_without_times_is_unpacked_a_few_times(tmp_path: Path) -> 
     ]
     write_lines(tmp_path / "a.log.gz", lines)
     restarts = []
-    plain = PackedTape._restart
+    plain = PackedByteReader._restart
 
-    def restart(tape: PackedTape) -> None:
-        restarts.append(tape)
-        plain(tape)
+    def restart(byte_reader: PackedByteReader) -> None:
+        restarts.append(byte_reader)
+        plain(byte_reader)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(PackedTape, "_restart", restart)
+        patched.setattr(PackedByteReader, "_restart", restart)
         assert len(ask(tmp_path, block_bytes=64 << 10).lines) == len(lines)
     assert len(restarts) < 8
 

@@ -10,8 +10,7 @@ from cordboard.logs.coverage import count
 from cordboard.logs.gaps import holes
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
-from cordboard.logs.summary import Entry as SessionSummary
-from cordboard.logs.summary import add_missing, roll
+from cordboard.logs.summary import SessionSummary, add_missing, sessions_of
 from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.timespec import seconds
 
@@ -41,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
 def _summaries(reader: Reader) -> list[SessionSummary]:
     """Return a summary of each session, the newest first."""
     query = reader.query
-    summaries = roll(reader.lines())
+    summaries = sessions_of(reader.lines())
     missing = holes(reader.tracks, query.first, query.end)
     add_missing(summaries.values(), missing, whole=query.since is None)
-    return sorted(summaries.values(), key=lambda summary: summary.trail.first, reverse=True)
+    return sorted(summaries.values(), key=lambda summary: summary.facts.first, reverse=True)
 
 
 def _is_match(summary: SessionSummary, args: argparse.Namespace) -> bool:
@@ -91,12 +90,12 @@ def _table(summaries: list[SessionSummary]) -> str:
     ]
     rows += [
         (
-            summary.trail.session,
+            summary.facts.session,
             summary.state,
             summary.reason,
             _output.truncate_room(summary.room or ""),
             _output.truncate_name(summary.user or ""),
-            _output.format_local_time(summary.trail.first.decode()),
+            _output.format_local_time(summary.facts.first.decode()),
             "" if summary.seconds is None else _output.format_duration(summary.seconds),
             str(summary.attempts or ""),
             str(summary.lines),
@@ -109,7 +108,7 @@ def _table(summaries: list[SessionSummary]) -> str:
 
 
 def _details(summary: SessionSummary) -> str:
-    begin = seconds(summary.trail.first)
+    begin = seconds(summary.facts.first)
     fields = [
         (name, str(value))
         for name, value in summary.as_dict().items()
@@ -121,7 +120,7 @@ def _details(summary: SessionSummary) -> str:
             step.service,
             f"{step.at.decode()}  +{(seconds(step.at) - begin) * 1000:.0f} ms",
         )
-        for step in summary.trail.steps
+        for step in summary.facts.steps
     ]
     tables = [_output.format_table(fields)]
     if summary.take_overs:

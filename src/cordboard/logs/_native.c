@@ -279,7 +279,7 @@ find(const char *at, const char *end, const char *part, size_t size)
 }
 
 /* Notes the service, and says in `absent` whether the line knows no session; 0 where it does not say
- * both. As glance() in survey.py. */
+ * both. As peek() in survey.py. */
 static int
 note_speaker(Look *look, const char *line, const char *tail, uint32_t *absent)
 {

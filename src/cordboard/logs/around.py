@@ -27,7 +27,7 @@ _WAITING_MAX: Final = 50_000
 _How = tuple[Attribution, str | None]
 
 
-class Hits:
+class _Hits:
     """Where the lines of an answer stand.
 
     Attributes:
@@ -88,7 +88,7 @@ def with_context(
         open_reader: Opens the same sources for another query.
         lines: How many neighbours before and after each.
     """
-    hits = Hits()
+    hits = _Hits()
     for line in reader.lines():
         hits.add(line)
     if not hits.first:
@@ -125,7 +125,7 @@ class _Neighbours:
         lines: How many neighbours are wanted.
     """
 
-    def __init__(self, hits: Hits, reader: Reader, lines: int) -> None:
+    def __init__(self, hits: _Hits, reader: Reader, lines: int) -> None:
         self._hits = hits
         self._reader = reader
         self._lines = lines

@@ -11,7 +11,7 @@ from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Scan
 from cordboard.logs.sequence import Gap
-from cordboard.logs.session import Trail
+from cordboard.logs.session import SessionFacts
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import Run, joined
 from cordboard.logs.timespec import shifted
@@ -22,7 +22,9 @@ _NODES: Final = ("container", "file")
 _NAMED_MAX: Final = 16
 
 
-def lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
+def lost_in_stores(
+    query: Query, tracks: Sequence[Track], facts: SessionFacts | None
+) -> Iterator[str]:
     """Yield a sentence for each run of lines that a node has and a store has not.
 
     A store that could not be read whole proves nothing. Compared is from the first to the last line that the store
@@ -31,16 +33,16 @@ def lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -
     Args:
         query: The query.
         tracks: All streams; their ledgers hold the numbers that were seen.
-        trail: Of the session that was asked for; None for a window.
+        facts: Of the session that was asked for; None for a window.
     """
     nodes = [track for track in tracks if track.kind in _NODES]
     since, until = query.first, query.end
-    if trail is not None:
-        since, until = max(since, trail.first), min(until, shifted(trail.last, 0.000001))
+    if facts is not None:
+        since, until = max(since, facts.first), min(until, shifted(facts.last, 0.000001))
     for store in tracks:
         if store.kind != _STORE or store.all_shortfalls():
             continue
-        lost = [gap for node in nodes for gap in _not_held(node, store, trail)]
+        lost = [gap for node in nodes for gap in _not_held(node, store, facts)]
         certain = _within(lost[:_NAMED_MAX], nodes, since, until)
         for gap, node in certain:
             yield (
@@ -49,13 +51,13 @@ def lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -
             )
 
 
-def _not_held(node: Track, store: Track, trail: Trail | None) -> Iterator[Gap]:
+def _not_held(node: Track, store: Track, facts: SessionFacts | None) -> Iterator[Gap]:
     """Yield the numbers that a node has, and a store has not though it has others around them."""
-    for boot, found in node.ledger.runs.items():
-        held = joined(store.ledger.runs.get(boot, ()))
+    for boot, found in node.sequence_index.runs.items():
+        held = joined(store.sequence_index.runs.get(boot, ()))
         if held:
             low, high = held[0][0], held[-1][1]
-        elif trail is not None and boot.decode() in trail.boots:
+        elif facts is not None and boot.decode() in facts.boots:
             low, high = 0, 1 << 62
         else:
             continue

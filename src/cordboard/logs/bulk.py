@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from cordboard.logs.blocks import Block
 from cordboard.logs.patterns import pattern
-from cordboard.logs.tape import Block
 from cordboard.logs.timestamps import OWN_ERROR, OWN_LINE, OWN_START
 
 _LOOK_BYTES: Final = 64  # a carrier's beginning is told by these

@@ -17,7 +17,7 @@ from cordboard.logs.gaps import beginnings, holes
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Scan
 from cordboard.logs.search import Search
-from cordboard.logs.session import BROWSER, Trail, began, over, silent, unclosed
+from cordboard.logs.session import BROWSER, SessionFacts, began, over, silent, unclosed
 from cordboard.logs.stream import PAGE_LINE, Head, Track
 from cordboard.logs.timespec import LOWEST, seconds, shifted
 from cordboard.logs.timestamps import own_number
@@ -33,52 +33,52 @@ Missing = tuple[str, Shortfall]
 
 
 def missing(
-    query: Query, tracks: Sequence[Track], trail: Trail | None, outside: int
+    query: Query, tracks: Sequence[Track], facts: SessionFacts | None, outside: int
 ) -> Iterator[Missing]:
     """Yield what is missing, and why.
 
     Args:
         query: What was asked for.
         tracks: All streams; their ledgers hold what was seen.
-        trail: Of the session that was asked for; None for a window.
+        facts: Of the session that was asked for; None for a window.
         outside: How many lines of the session are outside of the window.
     """
     since, until = query.first, query.end
-    if trail is not None and not trail.services:
+    if facts is not None and not facts.services:
         if not outside:
             where = " in the window" if query.since or query.until else ""
             why = Shortfall("silent", f"no line{where} has this session id")
-            yield f"session {trail.session}", why
+            yield f"session {facts.session}", why
         yield from _uncovered(tracks, since, until, query.services)
         return
-    if trail is not None:
-        yield from _missing_of_session(query, tracks, trail)
-        since = max(since, trail.first)
-        until = min(until, shifted(trail.last, 0.000001))
+    if facts is not None:
+        yield from _missing_of_session(query, tracks, facts)
+        since = max(since, facts.first)
+        until = min(until, shifted(facts.last, 0.000001))
     elif query.since or query.until:
         yield from _uncovered(tracks, since, until, query.services)
     for hole in holes(tracks, since, until, query.services, exact=query.exact):
         yield hole.service or "unknown", hole.shortfall()
 
 
-def lines_outside(query: Query, tracks: Sequence[Track], trail: Trail) -> int:
+def lines_outside(query: Query, tracks: Sequence[Track], facts: SessionFacts) -> int:
     """Return how many lines a session has that the window does not show, as far as that is soon told.
 
     Asked where the window shows none. The newest files are looked at; compressed ones, which would have to
     be unpacked, are not.
     """
-    if trail.services or query.follow or not (query.since or query.until):
+    if facts.services or query.follow or not (query.since or query.until):
         return 0
     near, left = [], _OUTSIDE_BYTES
     for track in sorted(tracks, key=lambda track: track.modified, reverse=True):
-        if not track.tape.can_seek:
+        if not track.byte_reader.can_seek:
             continue
         left -= track.size
         if left < 0:
             break
         near.append(track)
-    whole = Trail(trail.session)
-    Search(Query(session=trail.session), whole, near, lambda _: None).learn()
+    whole = SessionFacts(facts.session)
+    Search(Query(session=facts.session), whole, near, lambda _: None).learn()
     return sum(whole.services.values())
 
 
@@ -86,35 +86,35 @@ def lines_outside(query: Query, tracks: Sequence[Track], trail: Trail) -> int:
 
 
 def _missing_of_session(
-    query: Query, tracks: Sequence[Track], trail: Trail
+    query: Query, tracks: Sequence[Track], facts: SessionFacts
 ) -> Iterator[tuple[str, Shortfall]]:
     heads = _earliest(tracks)
     whole = query.since is None
-    mute = list(silent(trail, whole=whole, cut_off=query.until is not None))
+    mute = list(silent(facts, whole=whole, cut_off=query.until is not None))
     for service, reason in mute:
-        yield service, _why_silent(service, reason, trail, tracks, heads)
-    for why in _lost_ends(trail, query.end):
+        yield service, _why_silent(service, reason, facts, tracks, heads)
+    for why in _lost_ends(facts, query.end):
         yield BROWSER, why
     for service, head in heads.items():
-        cut_off = head.key >= trail.first or (whole and not began(trail))
-        if service in trail.services and service not in dict(mute) and head.seq > 1 and cut_off:
+        cut_off = head.key >= facts.first or (whole and not began(facts))
+        if service in facts.services and service not in dict(mute) and head.seq > 1 and cut_off:
             head = _looked_at(service, head, tracks)  # noqa: PLW2901 - the same one
             if head.seq > 1:
                 yield service, _rotated(head)
-    for service, head in _other_heads(trail, tracks):
-        if head.key >= trail.first or (whole and not began(trail)):
+    for service, head in _other_heads(facts, tracks):
+        if head.key >= facts.first or (whole and not began(facts)):
             yield service, _rotated(head)
-    if whole or any(step.event == "bot.forked" for step in trail.steps):
-        for gap in beginnings(tracks, trail.alone):
+    if whole or any(step.event == "bot.forked" for step in facts.steps):
+        for gap in beginnings(tracks, facts.alone):
             yield "bot", Shortfall("gap", str(gap))
 
 
-def _other_heads(trail: Trail, tracks: Sequence[Track]) -> Iterator[tuple[str, Head]]:
+def _other_heads(facts: SessionFacts, tracks: Sequence[Track]) -> Iterator[tuple[str, Head]]:
     """Yield how logs begin whose name is not their service's, where that lost lines of the session's processes."""
     seen: set[str] = set()
     for track in tracks:
         head = track.head() if track.kind == "file" else None
-        service = trail.boots.get(head.boot) if head is not None else None
+        service = facts.boots.get(head.boot) if head is not None else None
         if head is None or service is None or head.seq <= 1 or head.boot in seen:
             continue
         if HOSTS.get(service, service) != track.service:
@@ -126,49 +126,51 @@ def _other_heads(trail: Trail, tracks: Sequence[Track]) -> Iterator[tuple[str, H
 
 def _holds_before(head: Head, tracks: Sequence[Track]) -> bool:
     """Return whether another file holds the line before a log's first one: it was rotated, and is kept."""
-    runs = [run for track in tracks for run in track.ledger.runs.get(head.boot.encode(), ())]
+    runs = [
+        run for track in tracks for run in track.sequence_index.runs.get(head.boot.encode(), ())
+    ]
     return any(first < head.seq for first, _ in runs)
 
 
 def _why_silent(
     service: str,
     reason: str,
-    trail: Trail,
+    facts: SessionFacts,
     tracks: Iterable[Track],
     heads: Mapping[str, Head],
 ) -> Shortfall:
     """Return why a service said nothing of a session though it should have."""
     host = HOSTS.get(service, service)
     head = heads.get(host)
-    if not over(trail) and seconds(trail.last) > time.time() - _SETTLED_S:
+    if not over(facts) and seconds(facts.last) > time.time() - _SETTLED_S:
         return Shortfall("not_settled", reason)
     if head is None:
         apart = any(name in SERVICES for name in heads)
         return Shortfall("no_source" if apart else "silent", reason)
-    if head.key > trail.last:
+    if head.key > facts.last:
         return Shortfall("starts_after_window", f"first line at {head.key.decode()}; {reason}")
-    if head.seq > 1 and (head.key >= trail.first or not began(trail)):
+    if head.seq > 1 and (head.key >= facts.first or not began(facts)):
         head = _looked_at(host, head, tracks)
         if head.seq > 1:
             return _rotated(head)
     own = [track for track in tracks if track.service == host]
-    if own and all(_knows_no_session(track, trail) for track in own):
+    if own and all(_knows_no_session(track, facts) for track in own):
         return Shortfall("no_session_id", reason)
     return Shortfall("silent", reason)
 
 
-def _lost_ends(trail: Trail, until: bytes) -> Iterator[Shortfall]:
+def _lost_ends(facts: SessionFacts, until: bytes) -> Iterator[Shortfall]:
     """Yield why the last lines of pages are missing, of a session that ended well before ``until``."""
-    if trail.ended is None or shifted(trail.ended, _SETTLED_S) >= until:
+    if facts.ended is None or shifted(facts.ended, _SETTLED_S) >= until:
         return
-    recent = seconds(trail.ended) > time.time() - _SETTLED_S
-    for reason in unclosed(trail):
+    recent = seconds(facts.ended) > time.time() - _SETTLED_S
+    for reason in unclosed(facts):
         yield Shortfall("not_settled" if recent else "silent", reason)
 
 
-def _knows_no_session(track: Track, trail: Trail) -> bool:
+def _knows_no_session(track: Track, facts: SessionFacts) -> bool:
     """Say whether a stream spoke during a session, and none of its lines says any session."""
-    since, until = trail.first, shifted(trail.last, 0.000001)
+    since, until = facts.first, shifted(facts.last, 0.000001)
     records = [
         track.record_of(entry.raw, entry.key)
         for entry in Scan(track, Prefilter(), since, until).entries()
@@ -195,7 +197,7 @@ def _looked_at(service: str, head: Head, tracks: Iterable[Track]) -> Head:
     track = next((track for track in own if track.head() == head), None)
     if track is None:
         return head
-    lines = track.tape.read(track.begin, _SAMPLE_BYTES).split(b"\n")
+    lines = track.byte_reader.read(track.begin, _SAMPLE_BYTES).split(b"\n")
     numbers: dict[str, list[int]] = {}
     key = head.key
     for entry in Assembler(track.formats).entries(
@@ -247,11 +249,11 @@ def latest(tracks: Iterable[Track]) -> bytes | None:
     for track in tracks:
         if track.kind != "file":
             return None
-        if not track.tape.can_seek:
+        if not track.byte_reader.can_seek:
             unsure = max(unsure, track.modified)
             continue
         begin = max(0, track.size - _SAMPLE_BYTES)
-        lines = track.tape.read(begin, _SAMPLE_BYTES).split(b"\n")
+        lines = track.byte_reader.read(begin, _SAMPLE_BYTES).split(b"\n")
         newest = max([newest, *filter(None, map(track.key_of, lines[1 if begin else 0 :]))])
     return newest if newest > unsure else None
 

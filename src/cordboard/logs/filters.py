@@ -144,7 +144,7 @@ class _Parser:
         if self._takes_word("in"):
             return self._membership(path)
         if self._token.kind != "op":
-            return Condition(lambda record: bool(_present(value_at(record, path))), _has(path))
+            return Condition(lambda record: bool(_present(_value_at(record, path))), _has(path))
         op = self._token.text.replace("==", "=")
         self._next += 1
         if op in {"~", "!~"}:
@@ -165,13 +165,13 @@ class _Parser:
             named = tuple(name for name in LEVELS if compare(LEVELS[name], LEVELS[value]))
             term = tuple(f'"level":"{name}"'.encode() for name in named)
             return Condition(
-                lambda record: value_at(record, path) in named, (term,) if term else ()
+                lambda record: _value_at(record, path) in named, (term,) if term else ()
             )
         if value is None or isinstance(value, bool):
             self._expected(f"a number or a string after {op}", at)
 
         def test(record: Mapping[str, Any]) -> bool:
-            found = value_at(record, path)
+            found = _value_at(record, path)
             return _comparable(found, value) and compare(found, value)
 
         return Condition(test, _has(path))
@@ -185,7 +185,7 @@ class _Parser:
             self._fail_at(at, f"invalid regular expression: {error}")
 
         def test(record: Mapping[str, Any]) -> bool:
-            found = value_at(record, path)
+            found = _value_at(record, path)
             return isinstance(found, str | int | float) and bool(expression.search(str(found)))
 
         if op == "!~":
@@ -262,7 +262,7 @@ class _Parser:
 # --- values
 
 
-def value_at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def _value_at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """Return the value under a path; None where there is none."""
     found: Any = record
     for part in path:
@@ -283,10 +283,10 @@ def _present(value: Any) -> bool:
 
 def _equals(path: tuple[str, ...], value: Any) -> Predicate:
     if isinstance(value, bool) or value is None:
-        return lambda record: value_at(record, path) is value
+        return lambda record: _value_at(record, path) is value
 
     def test(record: Mapping[str, Any]) -> bool:
-        found = value_at(record, path)
+        found = _value_at(record, path)
         return _comparable(found, value) and bool(found == value)
 
     return test

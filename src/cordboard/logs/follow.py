@@ -16,15 +16,15 @@ from functools import partial
 from typing import Final
 
 from cordboard.contract.errors import CordboardError
+from cordboard.logs.blocks import ENTRY_MAX_BYTES, Block, FileByteReader, cut_at
 from cordboard.logs.formats.continuation import Assembler, Entry
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane
 from cordboard.logs.scan import Batch
-from cordboard.logs.session import Trail
+from cordboard.logs.session import SessionFacts
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import mark_of
-from cordboard.logs.tape import ENTRY_MAX_BYTES, Block, FileTape, cut_at
 from cordboard.logs.timespec import LOWEST, timestamp
 from cordboard.logs.tracks import Tracks
 
@@ -42,7 +42,7 @@ _GONE_S: Final = 30.0  # so long a deleted file is still looked at: its writer m
 
 
 @dataclass(slots=True)
-class Tail:
+class _Tail:
     """The growing end of one stream.
 
     Attributes:
@@ -66,10 +66,10 @@ class Tail:
 
     def grown(self) -> bytes:
         """Return what a file has got since the last look."""
-        tape = self.track.tape
-        if not isinstance(tape, FileTape):
+        byte_reader = self.track.byte_reader
+        if not isinstance(byte_reader, FileByteReader):
             return b""
-        status = os.fstat(tape.fd)
+        status = os.fstat(byte_reader.fd)
         size = status.st_size
         if status.st_nlink or size > self.offset:
             self._gone_since = None
@@ -78,7 +78,7 @@ class Tail:
         if size < self.offset:
             self.track.counts["restarted"] += 1
             self.offset, self._rest = 0, b""
-        data = os.pread(tape.fd, min(_TURN_BYTES, size - self.offset), self.offset)
+        data = os.pread(byte_reader.fd, min(_TURN_BYTES, size - self.offset), self.offset)
         self.offset += len(data)
         return data
 
@@ -101,7 +101,7 @@ class Tail:
         return list(self.assembler.entries(lines, lambda: self.track.modified))
 
 
-Arrival = tuple[float, Item]
+_Arrival = tuple[float, Item]
 
 
 class Follower:
@@ -109,26 +109,29 @@ class Follower:
 
     Args:
         tracks: What is open already; files are read on from their present end.
-        trail: Of the session that is asked for; learns from each entry.
+        facts: Of the session that is asked for; learns from each entry.
         warn: Is told, once, each reason why a remote stream brings less than there is.
     """
 
     def __init__(
-        self, tracks: Tracks, trail: Trail | None, warn: Callable[[str], None] = lambda _: None
+        self,
+        tracks: Tracks,
+        facts: SessionFacts | None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._tracks = tracks
-        self._trail = trail
+        self._facts = facts
         self._warn = warn
         self._warned: set[str] = set()
         self._streams: list[Stream] = []
         self._tails = [
-            Tail(track, number, offset=track.tape.size if track.tape.can_seek else 0)
+            _Tail(track, number, offset=track.byte_reader.size if track.byte_reader.can_seek else 0)
             for number, track in enumerate(tracks.found)
         ]
-        self._remote: dict[int, Tail] = {}
+        self._remote: dict[int, _Tail] = {}
         self._news: queue.Queue[Stream | tuple[int, bytes]] = queue.Queue(_NEWS_MAX)
         self._began = timestamp(datetime.now(UTC)).encode()
-        self._held: list[Arrival] = []
+        self._held: list[_Arrival] = []
         self._told: dict[int, int] = {}
         self._told_before: dict[int, int] = {}
         for stream in tracks.remote:
@@ -172,7 +175,7 @@ class Follower:
             self._tell_shortfalls()
             yield self._due(now)
 
-    def _hold(self, tail: Tail, entries: list[Entry], now: float) -> None:
+    def _hold(self, tail: _Tail, entries: list[Entry], now: float) -> None:
         for entry in entries:
             if entry.key >= max(self._tracks.query.first, tail.first) and not self._is_copy(
                 entry, tail.number
@@ -182,11 +185,11 @@ class Follower:
 
     def _learn(self, entry: Entry, track: Track) -> None:
         """Take note of an entry that has just come."""
-        if self._trail is not None:
-            telling = (self._trail.session, *self._trail.alone)
+        if self._facts is not None:
+            telling = (self._facts.session, *self._facts.alone)
             if any(text.encode() in entry.raw for text in telling):
-                self._trail.note(track.record_of(entry.raw, entry.key))
-        track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset))
+                self._facts.note(track.record_of(entry.raw, entry.key))
+        track.sequence_index.note(Block(entry.raw, len(entry.raw), entry.offset))
 
     def _is_copy(self, entry: Entry, number: int) -> bool:
         """Say whether another stream has brought this: a file that was copied, then truncated."""
@@ -207,7 +210,7 @@ class Follower:
 
     # --- what arrives
 
-    def _arrived(self) -> Iterator[tuple[Tail, bytes]]:
+    def _arrived(self) -> Iterator[tuple[_Tail, bytes]]:
         """Yield what other threads have brought, after at most one turn, and not more than can be read in one."""
         wait, left = True, _ARRIVALS_BYTES
         while left > 0:
@@ -220,11 +223,11 @@ class Follower:
                 number, data = news
                 left -= len(data)
                 yield self._remote[number], data
-            elif news.tape is not None:
-                track = self._tracks.add_file(news, news.tape)
+            elif news.byte_reader is not None:
+                track = self._tracks.add_file(news, news.byte_reader)
                 if track is not None:
                     number = len(self._tracks.found) - 1
-                    self._tails.append(Tail(track, number, first=self._began))
+                    self._tails.append(_Tail(track, number, first=self._began))
             else:
                 self._add_remote(news)
 
@@ -239,10 +242,10 @@ class Follower:
 
     def _add_remote(self, stream: Stream) -> None:
         self._streams.append(stream)
-        track = Track(stream.name, stream.kind, FileTape(-1, 0), self._tracks.formats)
+        track = Track(stream.name, stream.kind, FileByteReader(-1, 0), self._tracks.formats)
         self._tracks.found.append(track)
         number = len(self._tracks.found) - 1
-        self._remote[number] = Tail(track, number)
+        self._remote[number] = _Tail(track, number)
         self._in_background(partial(self._read, number, stream, track))
 
     def _read(self, number: int, stream: Stream, track: Track) -> None:

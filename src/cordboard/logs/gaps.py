@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVICE
+from cordboard.logs.blocks import Block
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.filters import Prefilter
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.scan import Scan
-from cordboard.logs.sequence import Gap, Ledger
+from cordboard.logs.sequence import Gap, SequenceIndex
 from cordboard.logs.stream import Track
-from cordboard.logs.tape import Block
 from cordboard.logs.timespec import HIGHEST, LOWEST
 
 _LOCATED_MAX: Final = 50
@@ -101,8 +101,8 @@ def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
 
     One whose earlier lines are there, long before the session, did not.
     """
-    ledger = _whole(tracks)
-    firsts = {boot: first for boot in boots if (first := ledger.first(boot) or 1) > 1}
+    sequence_index = _whole(tracks)
+    firsts = {boot: first for boot in boots if (first := sequence_index.first(boot) or 1) > 1}
     before = {(boot, first - 1) for boot, first in firsts.items()}
     there = _located(before, tracks, LOWEST, HIGHEST)
     for boot, first in sorted(firsts.items()):
@@ -110,11 +110,11 @@ def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
             yield Gap(boot, 1, first - 1)
 
 
-def _whole(tracks: Iterable[Track]) -> Ledger:
-    ledger = Ledger()
+def _whole(tracks: Iterable[Track]) -> SequenceIndex:
+    sequence_index = SequenceIndex()
     for track in tracks:
-        ledger.take(track.ledger.runs)
-    return ledger
+        sequence_index.take(track.sequence_index.runs)
+    return sequence_index
 
 
 def _confirmed(

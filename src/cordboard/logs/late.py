@@ -8,6 +8,7 @@ said: what stands before the window is not searched.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from cordboard.logs.blocks import Block, blocks
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.filters import Prefilter
 from cordboard.logs.formats.wrappers import number_of
@@ -15,7 +16,6 @@ from cordboard.logs.patterns import pattern
 from cordboard.logs.scan import Scan
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import numbers
-from cordboard.logs.tape import Block, blocks
 from cordboard.logs.timespec import seconds
 
 _SEARCHED_MAX_BYTES: Final = 2 << 30  # of all streams, times the spellings: a second at most
@@ -90,7 +90,7 @@ def _samples(track: Track, offset: int) -> Iterator[bytes]:
     places = [max(0, offset - _SAMPLE_BYTES // 2)]
     places += [track.size * number // _SAMPLES for number in range(_SAMPLES)]
     for place in places:
-        data = track.tape.read(place, _SAMPLE_BYTES)
+        data = track.byte_reader.read(place, _SAMPLE_BYTES)
         yield data[data.find(b"\n") + 1 if place else 0 : data.rfind(b"\n") + 1]
 
 
@@ -153,7 +153,7 @@ def _last_by_bytes(
 ) -> int | None:
     """Return where the last line of a window ends behind an offset; None where too many lines look alike."""
     last, looked_at = begin, 0
-    for block in blocks(track.tape, begin):
+    for block in blocks(track.byte_reader, begin):
         found = 0
         for term in terms:
             for start, end in _lines_with(block, term, found):

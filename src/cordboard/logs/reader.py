@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
+from cordboard.logs.blocks import BLOCK_BYTES
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats import Formats
@@ -16,12 +17,11 @@ from cordboard.logs.parallel import HANDS
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.scan import Scan
 from cordboard.logs.search import Search, mention_of
-from cordboard.logs.session import Trail, attribution
+from cordboard.logs.session import SessionFacts, attribution
 from cordboard.logs.sources import Source
+from cordboard.logs.statistics import Statistics
 from cordboard.logs.stream import Track
-from cordboard.logs.survey import glance
-from cordboard.logs.tally import Tally
-from cordboard.logs.tape import BLOCK_BYTES
+from cordboard.logs.survey import peek
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.tracks import Progress, Tracks
 
@@ -54,8 +54,8 @@ class Reader:
         block_bytes: How much of a stream is read at once; by default as memory allows.
 
     Attributes:
-        tally: Counts what is returned.
-        trail: What a wanted session's own lines told.
+        statistics: Counts what is returned.
+        facts: What a wanted session's own lines told.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Reader:
         self.query = query
         self.sources = sources
         self.formats = formats or Formats()
-        self.tally = Tally(notes, command)
-        self.trail = None if query.session is None else Trail(query.session)
+        self.statistics = Statistics(notes, command)
+        self.facts = None if query.session is None else SessionFacts(query.session)
         self._progress = progress
         self._warn = warn
         self._limit = limit
@@ -101,13 +101,13 @@ class Reader:
                 if line is None:
                     continue
                 if left == 0:
-                    self.tally.limit = self._limit
+                    self.statistics.limit = self._limit
                     return
                 left = left and left - 1
-                self.tally.note(line, number)
+                self.statistics.note(line, number)
                 yield line
                 if left == 0 and self.query.follow:
-                    self.tally.limit = self._limit
+                    self.statistics.limit = self._limit
                     return
 
     def arrivals(self) -> Iterator[list[Line]]:
@@ -122,7 +122,7 @@ class Reader:
             for key, raw, number, _ in found:
                 line = self._line(key, raw, self.tracks[number])
                 if line is not None:
-                    self.tally.note(line, number)
+                    self.statistics.note(line, number)
                     came.append(line)
             yield came
 
@@ -155,11 +155,11 @@ class Reader:
                 yield as_it_is(b"\n".join([*(raw for _, raw, _, _ in group), b""]))
                 continue
             for key, raw, number, _ in group:
-                if (seen := glance(raw)) is not None:
-                    self.tally.note_glance(seen, key, number)
+                if (seen := peek(raw)) is not None:
+                    self.statistics.note_peek(seen, key, number)
                     yield as_it_is(raw) + b"\n"
                 elif (line := self._line(key, raw, self.tracks[number])) is not None:
-                    self.tally.note(line, number)
+                    self.statistics.note(line, number)
                     yield render(line)
 
     def items(self, *, whole: bool = False) -> Iterator[Found]:
@@ -177,7 +177,7 @@ class Reader:
             return
         from cordboard.logs.follow import Follower
 
-        live = Follower(self._tracks, self.trail, self._warn)
+        live = Follower(self._tracks, self.facts, self._warn)
         if self.query.services:
             from cordboard.logs.unheard import unheard_so_far
 
@@ -192,21 +192,21 @@ class Reader:
             from cordboard.logs.late import find_late
 
             find_late(self.tracks, self.query.first, self.query.end)
-        if self.trail is None:
+        if self.facts is None:
             lanes = self._window_lanes()
         else:
-            lanes = Search(self.query, self.trail, self.tracks, self._progress).lanes()
+            lanes = Search(self.query, self.facts, self.tracks, self._progress).lanes()
         # Whole blocks are worth a thread, not the short pieces in which lines are handed on.
         is_large = sum(map(self._window_bytes, self.tracks)) > _ALONE_UP_TO_BYTES
         hands = HANDS if is_large and any(prefilter(self.query)) else 1
-        yield from merged([*lanes, *others], self.tally, whole=whole, hands=hands)
+        yield from merged([*lanes, *others], self.statistics, whole=whole, hands=hands)
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""
         assert self._tracks is not None  # noqa: S101 - lines() has opened them
-        if self.trail is not None:
-            self.trail.settle()
-        return self.tally.coverage(self.query, self._tracks, self.trail)
+        if self.facts is not None:
+            self.facts.settle()
+        return self.statistics.coverage(self.query, self._tracks, self.facts)
 
     def close(self) -> None:
         """Close everything."""
@@ -283,7 +283,7 @@ class Reader:
             self.query.end,
             exact=self.query.exact,
             size=self._block_bytes or size,
-            watch=track.ledger.note,
+            watch=track.sequence_index.note,
             progress=self._progress,
         )
 
@@ -302,14 +302,14 @@ class Reader:
             return None
         if self.query.fix_skew:
             record[TIMESTAMP] = key.decode()
-        if self.trail is None:
+        if self.facts is None:
             return Line(record, raw, track.name, attribution(record))
-        found = self.trail.attribute(record, track.name)
+        found = self.facts.attribute(record, track.name)
         if found is not None:
             return Line(record, raw, track.name, *found)
-        if not mention_of(self.trail.session).search(raw):
+        if not mention_of(self.facts.session).search(raw):
             return None
-        self.tally.mentions += 1
+        self.statistics.mentions += 1
         return Line(record, raw, track.name, "absent") if self.query.mentions else None
 
 

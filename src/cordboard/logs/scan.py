@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks
 from cordboard.logs.bulk import parted_by_format, without_carrier
 from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
@@ -10,7 +11,6 @@ from cordboard.logs.formats.wrappers import DOCKER_START
 from cordboard.logs.lines import Lines, Listed
 from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import Survey
-from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
 from cordboard.logs.timespec import LOWEST, seconds
 from cordboard.logs.timestamps import OWN_ERROR, OWN_TAIL, holds_another, own_key
 
@@ -93,7 +93,7 @@ class Scan:
         """Yield the window's blocks, with some slack around it, as they stand."""
         begin, end = self._part or self.range()
         fresh = not any(self._wanted)
-        for block in blocks(self._track.tape, begin, end, self._size, fresh=fresh):
+        for block in blocks(self._track.byte_reader, begin, end, self._size, fresh=fresh):
             if self._progress is not None:
                 self._progress(block.size)
             yield block

@@ -1,7 +1,7 @@
 """All that belongs to a session, in two steps.
 
 The first searches everything for its id, and learns from the session's own lines when it was and who
-spoke (its trail). The second reads, of that time alone, what belongs to it without naming it, and the
+spoke (its facts). The second reads, of that time alone, what belongs to it without naming it, and the
 numbers of all lines of those processes, so that a lost line shows even though nobody can say what was
 in it.
 """
@@ -12,6 +12,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Final
 
+from cordboard.logs.blocks import Block
 from cordboard.logs.filters import Prefilter, Term
 from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.lines import Listed
@@ -19,10 +20,9 @@ from cordboard.logs.merge import SLACK_S, Lane
 from cordboard.logs.parallel import HANDS, spread
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Batch, Scan
-from cordboard.logs.session import Trail
+from cordboard.logs.session import SessionFacts
 from cordboard.logs.skew import corrections
 from cordboard.logs.stream import Range, Track
-from cordboard.logs.tape import Block
 from cordboard.logs.timespec import shifted
 from cordboard.logs.timestamps import own_number
 from cordboard.logs.tracks import Progress
@@ -49,19 +49,19 @@ class Search:
 
     Args:
         query: What is asked for.
-        trail: Of the session; filled in the first step.
+        facts: Of the session; filled in the first step.
         tracks: Where to look.
         progress: Is told of bytes that were read.
     """
 
     def __init__(
-        self, query: Query, trail: Trail, tracks: Sequence[Track], progress: Progress
+        self, query: Query, facts: SessionFacts, tracks: Sequence[Track], progress: Progress
     ) -> None:
         self._query = query
-        self._trail = trail
+        self._facts = facts
         self._tracks = tracks
         self._progress = progress
-        self._mention = mention_of(trail.session)
+        self._mention = mention_of(facts.session)
         self._kept = 0
         # Of the others, which may be hundreds of older files, nothing is in the window.
         self._busy = [
@@ -74,9 +74,9 @@ class Search:
         """Return the entries of each track that belong to the session, or mention it."""
         own = self.learn()
         around: list[list[Entry]] = [[] for _ in own]
-        if self._trail.boots or self._trail.traces:
+        if self._facts.boots or self._facts.traces:
             around = self._around()
-        fixed = corrections(self._trail.steps) if self._query.fix_skew else {}
+        fixed = corrections(self._facts.steps) if self._query.fix_skew else {}
         if self._kept > _KEPT_MAX_BYTES:
             slack_s = SLACK_S + max(map(abs, fixed.values()), default=0.0)
             return [
@@ -92,7 +92,7 @@ class Search:
     # --- the first step
 
     def learn(self) -> list[list[Entry]]:
-        """Return the entries of each track in which the id occurs; the trail then knows the session's own."""
+        """Return the entries of each track in which the id occurs; the facts then knows the session's own."""
         parts = [(track, part) for track in self._busy for part in self._parts(track)]
         size = sum(track.window_bytes(self._query.first, self._query.end) for track in self._busy)
         told = spread(self._mentions, parts, HANDS if size > _ALONE_UP_TO_BYTES else 1)
@@ -102,7 +102,7 @@ class Search:
             for entry in self._naming(track, part) if entries is None else entries:
                 self._learn(entry, track)
             found[track] += entries or ()
-        self._trail.settle()
+        self._facts.settle()
         return list(found.values())
 
     def _parts(self, track: Track) -> list[Range]:
@@ -130,7 +130,7 @@ class Search:
         return found
 
     def _by_id(self) -> Prefilter:
-        return Prefilter(anywhere=((self._trail.session.encode(),),))
+        return Prefilter(anywhere=((self._facts.session.encode(),),))
 
     def _naming(self, track: Track, part: Range) -> Iterator[Entry]:
         mention = self._mention
@@ -143,21 +143,21 @@ class Search:
     def _learn(self, entry: Entry, track: Track) -> None:
         record = track.record_of(entry.raw, entry.key)
         if (
-            self._trail.note(record)
+            self._facts.note(record)
             and track.kind in _OF_ONE_ORIGIN
             and record["service"] in _OF_ONE_PROCESS
         ):
-            self._trail.streams.add(track.name)
+            self._facts.streams.add(track.name)
 
     # --- the second
 
     def _around(self) -> list[list[Entry]]:
         """Return what belongs to the session by its process, trace or stream; note all numbers."""
         for track in self._busy:
-            if track.name in self._trail.streams and not self._is_alone(track):
-                self._trail.streams.discard(track.name)
+            if track.name in self._facts.streams and not self._is_alone(track):
+                self._facts.streams.discard(track.name)
         terms = self._indirect()
-        boots = [boot.encode() for boot in self._trail.boots]
+        boots = [boot.encode() for boot in self._facts.boots]
         when = self._when()
         size = sum(track.window_bytes(*when) for track in self._busy)
 
@@ -176,9 +176,9 @@ class Search:
         """Return what one track has of it; only the last of it where all is too much to be kept."""
 
         def note(block: Block) -> None:
-            track.ledger.note_boots(block, boots)
+            track.sequence_index.note_boots(block, boots)
 
-        is_whole = track.name in self._trail.streams
+        is_whole = track.name in self._facts.streams
         wanted = Prefilter() if is_whole else Prefilter(anywhere=terms)
         scan = Scan(track, wanted, *self._when(), watch=note, progress=self._progress)
         if not (terms or is_whole):
@@ -201,33 +201,33 @@ class Search:
 
         A process that was taken for the session's alone may have been seen to speak of another one since.
         """
-        if track.name in self._trail.streams:
+        if track.name in self._facts.streams:
             return entries
         terms = [part for term in self._indirect() for part in term]
         return [entry for entry in entries if any(part in entry.raw for part in terms)]
 
     def _note_others(self, entries: list[Entry], track: Track) -> None:
         """Note which processes that may serve this session alone speak of another one."""
-        for boot in self._trail.alone:
+        for boot in self._facts.alone:
             mark = boot.encode()
             for entry in entries:
-                if mark in entry.raw and boot in self._trail.alone:
-                    self._trail.note(track.record_of(entry.raw, entry.key))
+                if mark in entry.raw and boot in self._facts.alone:
+                    self._facts.note(track.record_of(entry.raw, entry.key))
 
     def _indirect(self) -> tuple[Term, ...]:
-        found = tuple(text.encode() for text in (*self._trail.alone, *self._trail.traces))
+        found = tuple(text.encode() for text in (*self._facts.alone, *self._facts.traces))
         return (found,) if found else ()
 
     def _when(self) -> tuple[bytes, bytes]:
         """Return the time around the session's own lines."""
         return (
-            max(self._query.first, shifted(self._trail.first, -_MARGIN_S)),
-            min(self._query.end, shifted(self._trail.last, _MARGIN_S)),
+            max(self._query.first, shifted(self._facts.first, -_MARGIN_S)),
+            min(self._query.end, shifted(self._facts.last, _MARGIN_S)),
         )
 
     def _is_alone(self, track: Track) -> bool:
         """Say whether no other session speaks in a stream while this one does."""
-        ours = f'"sessionId":"{self._trail.session}"'.encode()
+        ours = f'"sessionId":"{self._facts.session}"'.encode()
         spellings = [(b'"sessionId":"', ours, b'"sessionId":"server:')]
         spellings.append(tuple(text.replace(b'"', b'\\"') for text in spellings[0]))  # type: ignore[arg-type]  # three
         return all(
@@ -239,10 +239,10 @@ class Search:
     # --- too much to be kept
 
     def _again(self, track: Track, fixed: Mapping[str, float]) -> Iterator[Batch]:
-        named = self._trail.session.encode()
+        named = self._facts.session.encode()
         terms = (named, *(part for term in self._indirect() for part in term))
         since, until = self._when()
-        wanted = Prefilter() if track.name in self._trail.streams else Prefilter(anywhere=(terms,))
+        wanted = Prefilter() if track.name in self._facts.streams else Prefilter(anywhere=(terms,))
         for batch in self._scan(track, wanted).batches():
             pairs = zip(batch.lines.keys, batch.lines.raws, strict=True)
             kept = [

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from itertools import pairwise
 from typing import NamedTuple
 
+from cordboard.logs.blocks import Block
 from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.survey import Run, Runs, joined
-from cordboard.logs.tape import Block
 
 
 class Gap(NamedTuple):
@@ -27,7 +27,7 @@ class Gap(NamedTuple):
         return f"boot {self.boot}: seq {numbers}"
 
 
-class Ledger:
+class SequenceIndex:
     """Notes the numbers of all lines that pass by.
 
     Args:

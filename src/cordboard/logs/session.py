@@ -77,7 +77,7 @@ class Step(NamedTuple):
     boot: str = ""
 
 
-class Trail:
+class SessionFacts:
     """What a session's own lines tell of it.
 
     A browser's line is a claim of whoever is signed in there. It counts where that is who joined; lines
@@ -118,8 +118,8 @@ class Trail:
         self.people: set[str] = set()
         self._hosts: set[str] = set()
         self._shared: set[str] = set()
-        self._apart: dict[str, Trail] = {}
-        self._reads: Trail | None = None
+        self._apart: dict[str, SessionFacts] = {}
+        self._reads: SessionFacts | None = None
 
     @property
     def alone(self) -> set[str]:
@@ -135,11 +135,13 @@ class Trail:
         if record[SERVICE] == BROWSER:
             user = _name(record, USER_ID)
             known = (
-                self if user in self.joined else self._apart.setdefault(user, Trail(self.session))
+                self
+                if user in self.joined
+                else self._apart.setdefault(user, SessionFacts(self.session))
             )
             known.add(record)
         elif is_read(record):
-            self._reads = self._reads or Trail(self.session)
+            self._reads = self._reads or SessionFacts(self.session)
             self._reads.add(record)
         else:
             self.add(record)
@@ -211,7 +213,7 @@ class Trail:
         elif message in CLOSED:
             self.closed.add(boot)
 
-    def _absorb(self, other: "Trail") -> None:
+    def _absorb(self, other: "SessionFacts") -> None:
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         self.boots |= other.boots
         self.steps += other.steps
@@ -285,73 +287,73 @@ def attribution(record: Mapping[str, Any]) -> Attribution:
 # --- who should have spoken of it
 
 
-def began(trail: Trail) -> bool:
+def began(facts: SessionFacts) -> bool:
     """Say whether the session's beginning is among its lines."""
-    return any(step.event in BEGINNINGS for step in trail.steps)
+    return any(step.event in BEGINNINGS for step in facts.steps)
 
 
-def over(trail: Trail) -> bool:
+def over(facts: SessionFacts) -> bool:
     """Say whether the session's end is among its lines."""
-    return any(step.event == "session.ended" for step in trail.steps)
+    return any(step.event == "session.ended" for step in facts.steps)
 
 
-def silent(trail: Trail, *, whole: bool, cut_off: bool = False) -> Iterator[tuple[str, str]]:
+def silent(facts: SessionFacts, *, whole: bool, cut_off: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each service that should have spoken and did not, with why it should.
 
     Args:
-        trail: What the session's own lines tell.
+        facts: What the session's own lines tell.
         whole: Nothing was left out by a window: who spoke earlier would have been heard.
         cut_off: The window has an end, behind which others may have spoken.
     """
     why: dict[str, str] = {}
-    for step in trail.steps if over(trail) or not cut_off else ():
-        if not _ended_before_next(step, trail):
+    for step in facts.steps if over(facts) or not cut_off else ():
+        if not _ended_before_next(step, facts):
             for service in _BY_EVENT.get(step.event, ()):
                 if service == BROWSER and step.service == _WITHOUT_PAGE:
                     continue
                 why.setdefault(service, f"{step.service} logged {step.event}")
-    numbered = set(trail.boots.values())  # a log of another program may be called bot.log
-    for service, before in _BEFORE.items() if whole or began(trail) else ():
+    numbered = set(facts.boots.values())  # a log of another program may be called bot.log
+    for service, before in _BEFORE.items() if whole or began(facts) else ():
         if service in numbered:
             why.setdefault(before, f"{service} logged lines of this session")
         elif service in why:
             why.setdefault(before, why[service])
     for service in SERVICES:
-        if service in why and service not in trail.services:
+        if service in why and service not in facts.services:
             yield service, why[service]
-    yield from _silent_attempts(trail)
+    yield from _silent_attempts(facts)
 
 
-def _silent_attempts(trail: Trail) -> Iterator[tuple[str, str]]:
+def _silent_attempts(facts: SessionFacts) -> Iterator[tuple[str, str]]:
     """Yield runners that were given the session for an epoch of which no runner spoke."""
-    if "runner" not in trail.services:
+    if "runner" not in facts.services:
         return
-    heard = {step.epoch for step in trail.steps if step.service in {"runner", "bot"}}
-    for step in trail.steps:
+    heard = {step.epoch for step in facts.steps if step.service in {"runner", "bot"}}
+    for step in facts.steps:
         if step.event == "launch.assigned" and step.epoch is not None and step.epoch not in heard:
             runner = step.meta.get("runner", "a runner")
             yield "runner", f"{runner} was assigned epoch {step.epoch} but logged no line with it"
 
 
-def _ended_before_next(step: Step, trail: Trail) -> bool:
+def _ended_before_next(step: Step, facts: SessionFacts) -> bool:
     """Say whether the gateway cancelled the session before the next service had its turn."""
     return step.event == "join.accepted" and any(
         other.event == "session.ended"
         and other.service == "gateway"
         and other.epoch in {step.epoch, None}
-        for other in trail.steps
+        for other in facts.steps
     )
 
 
-def unclosed(trail: Trail) -> list[str]:
+def unclosed(facts: SessionFacts) -> list[str]:
     """Return, in words, which pages of a session that is over never said how the call ended for them.
 
     A page that is closed says so with its last lines; one that was killed, or has lost its network, does
     not, and its last lines are lost with it.
     """
-    if trail.ended is None:
+    if facts.ended is None:
         return []
     return [
         f"the page (boot {boot}) logged join.clicked, but neither the end of the call nor the closing of the page"
-        for boot in sorted(trail.clicked - trail.closed)
+        for boot in sorted(facts.clicked - facts.closed)
     ]

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from cordboard.logs.blocks import ByteReader
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import parted
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.lines import disorder_s
-from cordboard.logs.sequence import Ledger
+from cordboard.logs.sequence import SequenceIndex
 from cordboard.logs.survey import survey
-from cordboard.logs.tape import Tape
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.timestamps import OWN_KEY, OWN_LINE, own_key, own_number, said_key
 
@@ -57,7 +57,7 @@ class Track:
     Args:
         name: The path, or ``namespace/pod/container``.
         kind: What `Answer.kind` says.
-        tape: Its bytes.
+        byte_reader: Its bytes.
         formats: How foreign lines are read.
         modified: When it was last written, as a key: the time of lines that nothing else dates.
         selective: It holds the lines of one session alone.
@@ -65,7 +65,7 @@ class Track:
     Attributes:
         counts: Lines that were late, malformed, cut, undecodable.
         shortfalls: Why something is missing.
-        ledger: Which numbers of which process it holds.
+        sequence_index: Which numbers of which process it holds.
         service: The service whose stream it is, as far as its name tells.
         passed_over: Whether it was not read, as it is older than the window.
         is_late: Whether lines of the window stand far behind it.
@@ -75,7 +75,7 @@ class Track:
         self,
         name: str,
         kind: str,
-        tape: Tape,
+        byte_reader: ByteReader,
         formats: Formats,
         modified: bytes = LOWEST,
         *,
@@ -83,12 +83,12 @@ class Track:
     ) -> None:
         self.name = name
         self.kind = kind
-        self.tape = tape
+        self.byte_reader = byte_reader
         self.formats = formats if modified == LOWEST else formats._replace(written=modified)
         self.modified = modified
         self.counts: Counter[str] = Counter()
         self.shortfalls: Sequence[Shortfall] = ()
-        self.ledger = Ledger(ignored=selective)
+        self.sequence_index = SequenceIndex(ignored=selective)
         self.service = service_of(name)
         self.passed_over = False
         self.is_late = False
@@ -100,7 +100,7 @@ class Track:
 
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
-        return [*self.shortfalls, *([self.tape.damage] if self.tape.damage else [])]
+        return [*self.shortfalls, *([self.byte_reader.damage] if self.byte_reader.damage else [])]
 
     @property
     def begin(self) -> int:
@@ -110,7 +110,7 @@ class Track:
         """
         if self._begin is None:
             self._begin = 0
-            while data := self.tape.read(self._begin, _PROBE_MAX_BYTES):
+            while data := self.byte_reader.read(self._begin, _PROBE_MAX_BYTES):
                 rest = data.lstrip(b"\0")
                 self._begin += len(data) - len(rest)
                 if rest:
@@ -120,11 +120,11 @@ class Track:
     def head(self) -> Head | None:
         """Return how the stream begins; None where no line of its beginning says when."""
         begin = self.begin
-        line = self.tape.read(begin, _PROBE_BYTES).partition(b"\n")[0]
+        line = self.byte_reader.read(begin, _PROBE_BYTES).partition(b"\n")[0]
         key, numbered = own_key(line), own_number(line)
         if key is not None and numbered is not None and PAGE_LINE not in line:
             return Head(key, numbered[0].decode("latin-1"), numbered[1])
-        data = self.tape.read(begin, _SAMPLE_BYTES)
+        data = self.byte_reader.read(begin, _SAMPLE_BYTES)
         start = 0
         while start < len(data):
             end = data.find(b"\n", start)
@@ -140,7 +140,7 @@ class Track:
 
     def is_astray(self, most_s: float) -> bool:
         """Say whether places that are looked at are out of order by more than that; no packed one is."""
-        if not self.tape.can_seek:
+        if not self.byte_reader.can_seek:
             return False
         return max(self._wide_disorder(), self._disorder(self.size // 2)) > most_s
 
@@ -153,13 +153,13 @@ class Track:
         known = self._asked if self._asked is not None and self._asked[0] <= offset else None
         near = max(0, offset - _GRAIN_BYTES)
         begin = near if known is None else max(near, known[0])
-        lines = self.tape.read(begin, offset - begin).split(b"\n")
+        lines = self.byte_reader.read(begin, offset - begin).split(b"\n")
         cut = begin > 0 and (known is None or begin > known[0])
         key = self._first_said(reversed(lines[1:] if cut else lines))
         if key is None and known is not None:
             key = known[1]
         elif key is None:
-            key = self._first_said(self.tape.read(offset, _GRAIN_BYTES).split(b"\n"))
+            key = self._first_said(self.byte_reader.read(offset, _GRAIN_BYTES).split(b"\n"))
         self._asked = (offset, key or self.modified)
         return self._asked[1]
 
@@ -177,7 +177,7 @@ class Track:
 
         A line in our own form ends whatever stood before it; where there is none, nothing is parted.
         """
-        if not self.tape.can_seek:
+        if not self.byte_reader.can_seek:
             return [(begin, end)]
         stop = self.size if end is None else end
         places = range(begin + _PART_BYTES, stop - _PART_BYTES // 2, _PART_BYTES)
@@ -185,7 +185,7 @@ class Track:
         return list(zip([begin, *cuts], [*cuts, end], strict=True))
 
     def _own_line_from(self, offset: int) -> int | None:
-        data = self.tape.read(offset, _SAMPLE_BYTES)
+        data = self.byte_reader.read(offset, _SAMPLE_BYTES)
         at = data.find(OWN_LINE) + 1
         return offset + at if at and own_key(data[at : at + _KEY_BYTES]) is not None else None
 
@@ -209,7 +209,7 @@ class Track:
         A stream that is not in time order at all is read whole. A packed one can only be read from
         its start: it is passed over where its file was last written before the window.
         """
-        if not self.tape.can_seek:
+        if not self.byte_reader.can_seek:
             self.passed_over = self.modified < shifted(since, -_SLACK_MAX_S)
             return (0, 0) if self.passed_over else (0, None)
         windowed = since > LOWEST or until < HIGHEST
@@ -239,7 +239,7 @@ class Track:
     @property
     def size(self) -> int:
         """How many bytes it has; of a packed one, about how many."""
-        return self.tape.size
+        return self.byte_reader.size
 
     def key_of(self, line: bytes) -> bytes | None:
         """Return the time that a line, or its carrier, says."""
@@ -264,7 +264,7 @@ class Track:
         """Return the first time that is said behind an offset."""
         size = _PROBE_BYTES
         while True:
-            data = self.tape.read(offset, min(size, limit - offset))
+            data = self.byte_reader.read(offset, min(size, limit - offset))
             start = data.find(b"\n") + 1 if offset else 0
             while (end := data.find(b"\n", start)) >= 0:
                 if (key := self.key_of(data[start:end])) is not None:
@@ -299,7 +299,7 @@ class Track:
             return self.size
         while offset > 0:
             begin = max(0, offset - _PROBE_BYTES)
-            found = self.tape.read(begin, offset - begin).rfind(b"\n")
+            found = self.byte_reader.read(begin, offset - begin).rfind(b"\n")
             if found >= 0:
                 return begin + found + 1
             offset = begin
@@ -310,7 +310,7 @@ class Track:
         if self.modified >= bound:
             return False
         if self._last is None:
-            data = self.tape.read(max(0, self.size - _PROBE_BYTES), _PROBE_BYTES)
+            data = self.byte_reader.read(max(0, self.size - _PROBE_BYTES), _PROBE_BYTES)
             self._last = own_key(data[data.rfind(b"\n", 0, len(data) - 1) + 1 :])
             if self._last is None:
                 keys = map(self.key_of, reversed(data.split(b"\n")))
@@ -336,7 +336,7 @@ class Track:
 
     def _disorder(self, offset: int) -> float:
         begin = max(0, offset - _SAMPLE_BYTES)
-        data = self.tape.read(begin, 2 * _SAMPLE_BYTES)
+        data = self.byte_reader.read(begin, 2 * _SAMPLE_BYTES)
         whole = data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
         if (found := survey(whole, len(whole))) is not None:
             return found.behind_s

@@ -15,7 +15,7 @@ from cordboard.contract.record import (
 )
 from cordboard.logs.gaps import Hole
 from cordboard.logs.line import Line
-from cordboard.logs.session import BROWSER, Step, Trail, silent, unclosed
+from cordboard.logs.session import BROWSER, SessionFacts, Step, silent, unclosed
 from cordboard.logs.takeovers import TakeOver, take_overs
 from cordboard.logs.timespec import seconds
 
@@ -61,11 +61,11 @@ class Page:
 
 
 @dataclass(slots=True)
-class Entry:
+class SessionSummary:
     """One session.
 
     Attributes:
-        trail: Its events and processes.
+        facts: Its events and processes.
         user: Who, by name or else by id; all of them where different people joined under one id.
         people: Their ids and names.
         room: Where.
@@ -77,7 +77,7 @@ class Entry:
         silent: Services that should have spoken of it and did not.
     """
 
-    trail: Trail
+    facts: SessionFacts
     user: str | None = None
     people: set[str] = field(default_factory=set)
     room: str | None = None
@@ -100,8 +100,8 @@ class Entry:
     @property
     def seconds(self) -> float | None:
         """How long its bot was there; None where beginning or end is not told."""
-        begin = next((s.at for s in self.trail.steps if s.event == "bot.started"), None)
-        end = next((s.at for s in reversed(self.trail.steps) if s.event == "session.ended"), None)
+        begin = next((s.at for s in self.facts.steps if s.event == "bot.started"), None)
+        end = next((s.at for s in reversed(self.facts.steps) if s.event == "session.ended"), None)
         if begin is None or end is None:
             return None
         return round(max(0.0, seconds(end) - seconds(begin)), 3)
@@ -109,24 +109,24 @@ class Entry:
     @property
     def attempts(self) -> int | None:
         """The number of the last attempt; None where no line tells."""
-        numbers = [step.meta.get("attempt") for step in self.trail.steps if step.event in _COUNTED]
+        numbers = [step.meta.get("attempt") for step in self.facts.steps if step.event in _COUNTED]
         return max((n for n in numbers if type(n) is int), default=None)
 
     @property
     def take_overs(self) -> tuple[TakeOver, ...]:
         """Each time that another process continued it."""
-        return take_overs(_fact(step) for step in self.trail.steps)
+        return take_overs(_fact(step) for step in self.facts.steps)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
         return {
-            "sessionId": self.trail.session,
+            "sessionId": self.facts.session,
             "state": self.state,
             "reason": self.reason or None,
             "room": self.room,
             "user": self.user,
-            "first": self.trail.first.decode(),
-            "last": self.trail.last.decode(),
+            "first": self.facts.first.decode(),
+            "last": self.facts.last.decode(),
             "seconds": self.seconds,
             "lines": self.lines,
             "errors": self.errors,
@@ -137,20 +137,22 @@ class Entry:
         }
 
 
-def roll(lines: Iterable[Line]) -> dict[str, Entry]:
+def sessions_of(lines: Iterable[Line]) -> dict[str, SessionSummary]:
     """Return all sessions of which lines tell, by their ids."""
-    found: dict[str, Entry] = {}
+    found: dict[str, SessionSummary] = {}
     for line in lines:
         if line.attribution in {"explicit", "inherited"}:
             session = str(line.record["sessionId"])
-            entry = found.get(session) or found.setdefault(session, Entry(Trail(session)))
+            entry = found.get(session) or found.setdefault(
+                session, SessionSummary(SessionFacts(session))
+            )
             _note(entry, line)
     for entry in found.values():
         _settle(entry)
     return found
 
 
-def add_missing(entries: Iterable[Entry], holes: Sequence[Hole], *, whole: bool) -> None:
+def add_missing(entries: Iterable[SessionSummary], holes: Sequence[Hole], *, whole: bool) -> None:
     """Tell each session what is missing of it.
 
     Args:
@@ -159,22 +161,22 @@ def add_missing(entries: Iterable[Entry], holes: Sequence[Hole], *, whole: bool)
         whole: Nothing was left out by a window.
     """
     for entry in entries:
-        trail = entry.trail
-        names = [service for service, _ in silent(trail, whole=whole)]
-        names += [BROWSER for _ in unclosed(trail)]
+        facts = entry.facts
+        names = [service for service, _ in silent(facts, whole=whole)]
+        names += [BROWSER for _ in unclosed(facts)]
         entry.silent = list(dict.fromkeys(names))
         entry.missing = sum(
             hole.gap.last - hole.gap.first + 1
             for hole in holes
-            if hole.gap.boot in trail.boots
-            and hole.after <= trail.last
-            and hole.before >= trail.first
+            if hole.gap.boot in facts.boots
+            and hole.after <= facts.last
+            and hole.before >= facts.first
         )
 
 
-def _note(entry: Entry, line: Line) -> None:
+def _note(entry: SessionSummary, line: Line) -> None:
     record = line.record
-    entry.trail.note(record)
+    entry.facts.note(record)
     user, name, room = (_text(record.get(key)) for key in (USER_ID, USER_NAME, ROOM))
     failed = record.get(LEVEL) == "error"
     if record[SERVICE] == BROWSER:
@@ -183,7 +185,7 @@ def _note(entry: Entry, line: Line) -> None:
         page.errors += failed
         page.name, page.room = name or page.name or user, page.room or room
         return
-    if entry.trail.is_strange(record):
+    if entry.facts.is_strange(record):
         return
     entry.lines += 1
     entry.errors += failed
@@ -193,29 +195,29 @@ def _note(entry: Entry, line: Line) -> None:
         entry.people.add(name)
     event = record.get(EVENT)
     if event == "session.ended":
-        end = entry.trail.steps[-1]
+        end = entry.facts.steps[-1]
         state, reason = str(end.meta.get("state", "ended")), str(end.meta.get("reason", ""))
         entry.reach(state, end.epoch, reason)
     elif event in _STATES:
-        entry.reach(_STATES[event], entry.trail.steps[-1].epoch)
+        entry.reach(_STATES[event], entry.facts.steps[-1].epoch)
 
 
-def _settle(entry: Entry) -> None:
+def _settle(entry: SessionSummary) -> None:
     """Add what the pages of those who joined have told; other people's pages prove nothing."""
-    trail = entry.trail
-    trail.settle()
-    trail.steps.sort(key=attrgetter("at"))
-    believed = {user: page for user, page in entry.pages.items() if trail.believes(user)}
+    facts = entry.facts
+    facts.settle()
+    facts.steps.sort(key=attrgetter("at"))
+    believed = {user: page for user, page in entry.pages.items() if facts.believes(user)}
     for page in believed.values():
         entry.lines += page.lines
         entry.errors += page.errors
         entry.room = entry.room or page.room
         entry.user = entry.user or page.name
-    entry.people |= trail.people | {user for user in believed if user}
+    entry.people |= facts.people | {user for user in believed if user}
     entry.people |= {page.name for page in believed.values() if page.name}
-    if len(trail.joined) > 1:
-        entry.user = ", ".join(trail.joined.values())
-    if not entry.state and (entry.pages or any(s.event == "page.opened" for s in trail.steps)):
+    if len(facts.joined) > 1:
+        entry.user = ", ".join(facts.joined.values())
+    if not entry.state and (entry.pages or any(s.event == "page.opened" for s in facts.steps)):
         entry.state = "opened"
 
 

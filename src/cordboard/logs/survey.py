@@ -1,7 +1,7 @@
 """The inner loop: what a block of lines tells by one look at it. In C where that was compiled, else in Python.
 
 `survey` is for blocks all of whose lines are plainly in our own form: their times, order, numbers and
-speakers, without a line being decoded. `numbers` is for lines in any form. `glance` is for one line.
+speakers, without a line being decoded. `numbers` is for lines in any form. `peek` is for one line.
 """
 
 import re
@@ -43,7 +43,7 @@ _NUMBER: Final = pattern(rb',"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$', re.
 
 _OWN_SEAM: Final = OWN_LINE + b"2"
 
-Glance = tuple[str, Attribution]
+Peek = tuple[str, Attribution]
 """The service, and how the line's session is known."""
 
 
@@ -207,7 +207,7 @@ def mark_of(raw: bytes) -> bytes:
     return raw if tail < 0 else head[tail:]
 
 
-def glance(raw: bytes) -> Glance | None:
+def peek(raw: bytes) -> Peek | None:
     """Return what a line tells; None where it is not surely a whole line in our own form.
 
     Quotes inside of texts stand behind a backslash, so that a key's name with its quotes is never

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Final
 
 from cordboard.contract.errors import CordboardError, NotFoundError
+from cordboard.logs.blocks import ByteReader, FileByteReader
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.stream import Track
-from cordboard.logs.tape import FileTape, Tape
 
 _FETCHERS: Final = 16
 
@@ -85,32 +85,32 @@ class Tracks:
         for source in self.sources:
             source.close()
 
-    def add_file(self, file: Stream, tape: Tape) -> Track | None:
+    def add_file(self, file: Stream, byte_reader: ByteReader) -> Track | None:
         """Take in a stream whose bytes are at hand; None where it is no text."""
         self._files.append(file)
         if not file.is_text:
             self.notes.append(f"{file.name}: skipped, not a text file.")
             return None
-        track = Track(file.name, file.kind, tape, self.formats, file.modified)
+        track = Track(file.name, file.kind, byte_reader, self.formats, file.modified)
         self.found.append(track)
         return track
 
     def let_go(self, track: Track) -> None:
         """Close a file that is no more, so that its space is free again."""
-        for file in [file for file in self._files if file.tape is track.tape]:
+        for file in [file for file in self._files if file.byte_reader is track.byte_reader]:
             self._files.remove(file)
             for source in self.sources:
                 source.forget(file)
             file.close()
-            track.tape = FileTape(-1, 0)
+            track.byte_reader = FileByteReader(-1, 0)
 
     def _open(self, streams: Iterable[Stream]) -> None:
         remote: list[Stream] = []
         for stream in streams:
-            if stream.tape is None:
+            if stream.byte_reader is None:
                 remote.append(stream)
             else:
-                self.add_file(stream, stream.tape)
+                self.add_file(stream, stream.byte_reader)
         if self.query.follow:
             self.remote += remote
         else:
@@ -127,8 +127,10 @@ class Tracks:
             self.progress(len(chunk))
         stream.close()
         spool.flush()
-        tape = FileTape(spool.fileno(), spool.tell())
-        track = Track(stream.name, stream.kind, tape, self.formats, selective=stream.selective)
-        track.ledger.take(stream.proven())
+        byte_reader = FileByteReader(spool.fileno(), spool.tell())
+        track = Track(
+            stream.name, stream.kind, byte_reader, self.formats, selective=stream.selective
+        )
+        track.sequence_index.take(stream.proven())
         track.shortfalls = list(stream.shortfalls())
         return track

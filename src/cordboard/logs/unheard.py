@@ -15,7 +15,7 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.query import Query, wants
 from cordboard.logs.scan import Scan
-from cordboard.logs.session import Trail
+from cordboard.logs.session import SessionFacts
 from cordboard.logs.stream import Track
 from cordboard.logs.timespec import HIGHEST, LOWEST
 
@@ -26,10 +26,10 @@ _LISTED: Final = 8
 
 
 def unheard_services(
-    query: Query, returned: Iterable[str], tracks: Sequence[Track], trail: Trail | None
+    query: Query, returned: Iterable[str], tracks: Sequence[Track], facts: SessionFacts | None
 ) -> Iterator[tuple[str, Shortfall]]:
     """Yield each service that was asked for, and is not known from anything that was read."""
-    known = {*returned, *(trail.services if trail else ()), *(track.service for track in tracks)}
+    known = {*returned, *(facts.services if facts else ()), *(track.service for track in tracks)}
     for name in query.services:
         if {name, HOSTS.get(name, name)} & known:
             continue
@@ -79,7 +79,7 @@ def _budgets(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
     """Yield each stream with how many of its bytes may be searched."""
     left = _LOOK_BYTES
     for track in sorted(tracks, key=lambda track: track.size):
-        share = 0 if not track.tape.can_seek else min(track.size, left)
+        share = 0 if not track.byte_reader.can_seek else min(track.size, left)
         left -= share
         yield track, share
 
@@ -87,7 +87,7 @@ def _budgets(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
 def _speaks(track: Track, name: str, budget: int) -> bool:
     """Say whether one of a stream's lines is of a service."""
     parts = [(0, max(budget, _ENDS_BYTES))]
-    if budget < track.size and track.tape.can_seek:
+    if budget < track.size and track.byte_reader.can_seek:
         parts.append((max(0, track.size - _ENDS_BYTES), track.size))
     spelt = tuple(f"{quote}{name}{quote}".encode() for quote in ('"', '\\"'))
     return any(

@@ -31,7 +31,7 @@ _CHUNK: Final = 256 * 1024
 _KEPT_BYTES: Final = 64 * 1024  # as far as `Track.key_before` looks back
 
 
-class PackedTape:
+class PackedByteReader:
     """A compressed file, or a batch, as if it were a plain one; going back means to start again.
 
     Args:

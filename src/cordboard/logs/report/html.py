@@ -153,7 +153,7 @@ class RowMaker:
         cells["context"] = {key: rest.pop(key) for key in CONTEXT if key in rest}
         cells |= {name: rest.pop(name) for name in FIELDS if isinstance(rest.get(name), str)}
         row = [us, *(self._place(name, cells.get(name)) for name in TABLES)]
-        text = script_json([*row, rest] if rest else row)
+        text = _script_json([*row, rest] if rest else row)
         self._rows.add(text, len(text))
 
     def data(self) -> Iterator[str]:
@@ -162,7 +162,7 @@ class RowMaker:
         tables["context"] = [json.loads(text) for text in self._tables["context"]]
         left_out, split = self._rows.left_out, self._rows.split
         head = {"origin": self._origin, "tables": tables, "split": split, "left_out": left_out}
-        yield script_json(head).removesuffix("}") + ',"rows":['
+        yield _script_json(head).removesuffix("}") + ',"rows":['
         separator = "\n"
         for row in self._rows:
             yield separator + row
@@ -189,7 +189,7 @@ class RowMaker:
         return table.setdefault(text, len(table))
 
 
-def script_json(value: Any) -> str:
+def _script_json(value: Any) -> str:
     """Return JSON that cannot end the script element it stands in, nor hide in it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return _SCRIPT_ENDS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)

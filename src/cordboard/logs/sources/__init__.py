@@ -11,9 +11,9 @@ Each file of this package offers ``open_source(options) -> Source`` for one entr
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from cordboard.logs.blocks import ByteReader
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query, Whereabouts
-from cordboard.logs.tape import Tape
 from cordboard.logs.timespec import LOWEST
 
 
@@ -28,7 +28,7 @@ class Stream(Protocol):
         name: ``namespace/pod/container``, with ``(previous)``, ``(init)``, ``(ephemeral)`` behind it.
         kind: ``container``, ``command``, ``job`` (the containers of a session's Jobs) or ``stream``; what `Answer.kind` says.
         selective: Whether it holds the lines of one session alone: numbers missing among them are no losses.
-        tape: Its bytes, where they are at hand; where not, `read` brings them.
+        byte_reader: Its bytes, where they are at hand; where not, `read` brings them.
         modified: When it was last written, as a key, where that is known.
         is_text: Whether it consists of lines.
     """
@@ -36,7 +36,7 @@ class Stream(Protocol):
     name: str
     kind: str
     selective: bool = False
-    tape: Tape | None = None
+    byte_reader: ByteReader | None = None
     modified: bytes = LOWEST
     is_text: bool = True
 

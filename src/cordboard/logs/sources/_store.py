@@ -142,7 +142,7 @@ class StoreSource(Source):
         self._opened = [*opened]
         if query.session is not None and not query.follow:
             self._opened += [
-                kind(main, query.session) for main in opened for kind in (JobStream, PodStream)
+                kind(main, query.session) for main in opened for kind in (_JobStream, _PodStream)
             ]
         return self._opened
 
@@ -316,7 +316,7 @@ class StoreStream(Stream):
             seen = {mark: at for mark, at in seen.items() if at >= begin - overlap}
 
 
-class JobStream(Stream):
+class _JobStream(Stream):
     """The lines of a session's cold runners, also those that do not name it.
 
     The pod of a Job serves one session, and its name follows from the session. It is read when the main stream has
@@ -353,7 +353,7 @@ class JobStream(Stream):
         self._own.close()
 
 
-class PodStream(JobStream):
+class _PodStream(_JobStream):
     """The lines of other pods whose bots or runners speak of a session, and of no other one in its time."""
 
     def __init__(self, main: StoreStream, session: str) -> None:

@@ -120,7 +120,7 @@ class CloudWatch(StoreSource):
                 words = ["aws", "logs", "start-query", "--log-group-name", group]
                 words += ["--start-time", str(window.begin // NANOSECONDS)]
                 words += ["--end-time", str((window.end - 1) // NANOSECONDS)]
-                words += ["--query-string", query_text(["BOOT"], _COUNTED)]
+                words += ["--query-string", _query_text(["BOOT"], _COUNTED)]
                 commands.append(shlex.join(words))
         return commands
 
@@ -163,7 +163,7 @@ class CloudWatch(StoreSource):
         seconds = -(-window.begin // NANOSECONDS), window.end // NANOSECONDS - 1
         if not self.may_query or seconds[0] > seconds[1]:
             return {}
-        rows, _ = self.logs.query(stream.name, seconds, query_text(boots, _COUNTED), stream.closed)
+        rows, _ = self.logs.query(stream.name, seconds, _query_text(boots, _COUNTED), stream.closed)
         return {
             row["boot"]: Count(*(int(float(row[name])) for name in Count._fields))
             for row in rows
@@ -177,7 +177,7 @@ class CloudWatch(StoreSource):
         rows is halved.
         """
         stack = [(window.begin // NANOSECONDS, (window.end - 1) // NANOSECONDS)]
-        text = query_text(terms, _ROWS)
+        text = _query_text(terms, _ROWS)
         while stack and not stream.closed.is_set():
             first_s, last_s = stack.pop()
             rows, matched = self.logs.query(stream.name, (first_s, last_s), text, stream.closed)
@@ -286,7 +286,7 @@ def patterns(terms: Iterable[str]) -> list[str]:
     return [f"%{expression}%" for expression in found]
 
 
-def query_text(terms: Iterable[str], then: str) -> str:
+def _query_text(terms: Iterable[str], then: str) -> str:
     """Return the query of Logs Insights that finds events with one of some texts.
 
     Args:

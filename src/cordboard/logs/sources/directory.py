@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
+from cordboard.logs.blocks import ByteReader, FileByteReader
 from cordboard.logs.coverage import Answer, Shortfall
-from cordboard.logs.formats.packed import MAGIC_BYTES, PackedTape, is_packed
+from cordboard.logs.formats.packed import MAGIC_BYTES, PackedByteReader, is_packed
 from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._options import checked
-from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.timespec import timestamp
 
 UP: Final = "up"
@@ -57,8 +57,10 @@ class File(Stream):
         head = os.pread(fd, _HEAD_BYTES, 0)
         packed = is_packed(head)
         self.is_text = packed or not _is_binary(head)
-        self.tape: Tape = (
-            PackedTape(fd, head[:MAGIC_BYTES]) if packed else FileTape(fd, self.status.st_size)
+        self.byte_reader: ByteReader = (
+            PackedByteReader(fd, head[:MAGIC_BYTES])
+            if packed
+            else FileByteReader(fd, self.status.st_size)
         )
 
     @property
@@ -69,13 +71,13 @@ class File(Stream):
     def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - files are followed by their names
         """Yield all of its bytes, decompressed."""
         at = 0
-        while data := self.tape.read(at, _CHUNK_BYTES):
+        while data := self.byte_reader.read(at, _CHUNK_BYTES):
             yield data
             at += len(data)
 
     def shortfalls(self) -> Sequence[Shortfall]:
         """Return why less was read than there is."""
-        return () if self.tape.damage is None else (self.tape.damage,)
+        return () if self.byte_reader.damage is None else (self.byte_reader.damage,)
 
     def close(self) -> None:
         """Close it, once."""

@@ -143,7 +143,7 @@ class Cluster(Source):
         self._answers: dict[str, Answer] = {}
         self._followers: list[Future[None]] = []
 
-    def streams(self, query: Query) -> Iterable["ContainerStream"]:
+    def streams(self, query: Query) -> Iterable["_ContainerStream"]:
         """List the runs of containers that have a log; following, only what is new.
 
         Raises:
@@ -191,7 +191,7 @@ class Cluster(Source):
             return ["-n", self._namespaces[0]]
         return ["--all-namespaces"]
 
-    def _streams_of(self, pod: Object, query: Query) -> Iterator["ContainerStream"]:
+    def _streams_of(self, pod: Object, query: Query) -> Iterator["_ContainerStream"]:
         for run in runs(pod):
             if run.key in self._seen or outside(run, query.since, query.until):
                 continue
@@ -202,7 +202,7 @@ class Cluster(Source):
             self._answers.pop(run.name, None)
             self._seen.add(run.key)
             log = Log(self._kube, self._pace, run, query.since, query.until)
-            yield ContainerStream(self._worker, log, query)
+            yield _ContainerStream(self._worker, log, query)
 
     def _wanted(self, query: Query) -> list[Object]:
         """Return the pods that may have spoken of what is asked for."""
@@ -353,7 +353,7 @@ def _has_run(job: Object, query: Query) -> bool:
     return not outside(life, query.since, query.until)
 
 
-class ContainerStream(Stream):
+class _ContainerStream(Stream):
     """One run of one container, read in the thread of the caller."""
 
     kind = "container"

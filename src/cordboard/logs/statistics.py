@@ -13,10 +13,10 @@ from cordboard.logs.line import Line
 from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Batch
-from cordboard.logs.session import Trail, began
+from cordboard.logs.session import SessionFacts, began
 from cordboard.logs.skew import skews
 from cordboard.logs.stream import Track
-from cordboard.logs.survey import Glance, glance
+from cordboard.logs.survey import Peek, peek
 from cordboard.logs.timespec import timestamp
 from cordboard.logs.tracks import Tracks
 
@@ -26,7 +26,7 @@ _QUIET: Final = ("file", "job")
 """Kinds of which only those that returned something, or should have, are named."""
 
 
-class Heard:
+class _Heard:
     """What one service or stream returned."""
 
     __slots__ = ("first", "last", "lines")
@@ -43,7 +43,7 @@ class Heard:
         self.last = last if self.last is None or last > self.last else self.last
 
 
-class Tally:
+class Statistics:
     """Counts of lines.
 
     Args:
@@ -61,8 +61,8 @@ class Tally:
         self.inferred: Counter[str] = Counter()
         self.mentions = 0
         self.outside = 0
-        self.services: dict[str, Heard] = {}
-        self.streams: dict[int, Heard] = {}
+        self.services: dict[str, _Heard] = {}
+        self.streams: dict[int, _Heard] = {}
         self._notes = notes
         self._command = command
         self.limit: int | None = None
@@ -75,10 +75,10 @@ class Tally:
             self.inferred[line.inferred_from] += 1
         service = str(line.record[SERVICE])
         if (heard := self.services.get(service)) is None:
-            heard = self.services[service] = Heard()
+            heard = self.services[service] = _Heard()
         heard.add(1, at, at)
         if (heard := self.streams.get(number)) is None:
-            heard = self.streams[number] = Heard()
+            heard = self.streams[number] = _Heard()
         heard.add(1, at, at)
 
     def told(self, batch: Batch, number: int) -> bool:
@@ -88,8 +88,8 @@ class Tally:
             return False
         first, last = (key.decode() for key in batch.span())
         service, lines, absent = summary
-        self.services.setdefault(service, Heard()).add(lines, first, last)
-        self.streams.setdefault(number, Heard()).add(lines, first, last)
+        self.services.setdefault(service, _Heard()).add(lines, first, last)
+        self.streams.setdefault(number, _Heard()).add(lines, first, last)
         self.attribution["absent"] += absent
         self.attribution["explicit"] += lines - absent
         return True
@@ -97,25 +97,25 @@ class Tally:
     def take_back(self, item: Item) -> None:
         """Count a line no longer: it is a copy."""
         key, raw, number, told = item
-        if told and (seen := glance(raw)) is not None:
-            self.note_glance(seen, key, number, lines=-1)
+        if told and (seen := peek(raw)) is not None:
+            self.note_peek(seen, key, number, lines=-1)
 
-    def note_glance(self, seen: Glance, at: bytes, number: int, lines: int = 1) -> None:
+    def note_peek(self, seen: Peek, at: bytes, number: int, lines: int = 1) -> None:
         """Count a line that was only glanced at; or take it back, with ``lines`` of -1."""
         service, how = seen
         moment = at.decode()
-        self.services.setdefault(service, Heard()).add(lines, moment, moment)
-        self.streams.setdefault(number, Heard()).add(lines, moment, moment)
+        self.services.setdefault(service, _Heard()).add(lines, moment, moment)
+        self.streams.setdefault(number, _Heard()).add(lines, moment, moment)
         self.attribution[how] += lines
 
-    def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
+    def coverage(self, query: Query, tracks: Tracks, facts: SessionFacts | None) -> Coverage:
         """Return what answered, what did not, and why."""
         why: dict[str, list[Shortfall]] = {}
-        if trail is not None:
-            self.outside = lines_outside(query, tracks.found, trail)
+        if facts is not None:
+            self.outside = lines_outside(query, tracks.found, facts)
         for service, shortfall in (
-            *missing(query, tracks.found, trail, self.outside),
-            *_unheard(query, self.services, tracks.found, trail),
+            *missing(query, tracks.found, facts, self.outside),
+            *_unheard(query, self.services, tracks.found, facts),
         ):
             why.setdefault(service, []).append(shortfall)
         services = [
@@ -138,42 +138,44 @@ class Tally:
                 *self._notes,
                 *_old(tracks.found),
                 *_perhaps_astray(query, tracks.found, why),
-                *_lost_in_stores(query, tracks.found, trail),
-                *self._remarks(query, tracks.found, trail),
+                *_lost_in_stores(query, tracks.found, facts),
+                *self._remarks(query, tracks.found, facts),
             ),
         )
 
-    def _window(self, query: Query, trail: Trail) -> Iterator[str]:
+    def _window(self, query: Query, facts: SessionFacts) -> Iterator[str]:
         """Yield what the window hides of the session, with the command that shows it."""
         whole = self._command()
         if self.outside:
             lines = count(self.outside, "line of this session is", "lines of this session are")
             yield f"{lines} outside the window. All lines: {whole}"
-        elif not trail.services and (query.since or query.until):
+        elif not facts.services and (query.since or query.until):
             yield f"Only the window was searched. All lines: {whole}"
-        elif trail.services and query.since and not began(trail):
+        elif facts.services and query.since and not began(facts):
             yield f"The start of the session is not in the window. All lines: {whole}"
-        elif trail.services and query.until and trail.ended is None:
+        elif facts.services and query.until and facts.ended is None:
             yield f"The end of the session is not in the window. All lines: {whole}"
 
-    def _remarks(self, query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
+    def _remarks(
+        self, query: Query, tracks: Sequence[Track], facts: SessionFacts | None
+    ) -> Iterator[str]:
         if not self.attribution:
             yield from _why_nothing(query, tracks)
-        if trail is None:
+        if facts is None:
             return
         for reason, lines in self.inferred.most_common(_REASONS_SHOWN):
             yield f"{count(lines, 'line is', 'lines are')} inferred to belong to the session: {reason}."
-        if len(trail.joined) > 1:
+        if len(facts.joined) > 1:
             yield (
                 "Different users joined with this session id one after another: "
-                f"{', '.join(_named(trail.joined))}. These are separate calls."
+                f"{', '.join(_named(facts.joined))}. These are separate calls."
             )
         if self.mentions and not query.mentions:
             words = count(self.mentions, "further line mentions", "further lines mention")
             yield f"{words} the session; --mentions shows {'it' if self.mentions == 1 else 'them'}."
         if not query.fix_skew:
-            yield from map(str, skews(trail.steps))
-        yield from self._window(query, trail)
+            yield from map(str, skews(facts.steps))
+        yield from self._window(query, facts)
 
 
 def _named(people: Mapping[str, str]) -> Iterator[str]:
@@ -183,19 +185,21 @@ def _named(people: Mapping[str, str]) -> Iterator[str]:
 
 
 def _unheard(
-    query: Query, returned: Iterable[str], tracks: Sequence[Track], trail: Trail | None
+    query: Query, returned: Iterable[str], tracks: Sequence[Track], facts: SessionFacts | None
 ) -> Iterator[tuple[str, Shortfall]]:
     if set(query.services) - set(returned) and not query.follow:
         from cordboard.logs.unheard import unheard_services
 
-        yield from unheard_services(query, returned, tracks, trail)
+        yield from unheard_services(query, returned, tracks, facts)
 
 
-def _lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
+def _lost_in_stores(
+    query: Query, tracks: Sequence[Track], facts: SessionFacts | None
+) -> Iterator[str]:
     if len({track.kind for track in tracks}) > 1:
         from cordboard.logs.audit import lost_in_stores
 
-        yield from lost_in_stores(query, tracks, trail)
+        yield from lost_in_stores(query, tracks, facts)
 
 
 def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
@@ -215,9 +219,9 @@ def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
 
 
 def _answer(
-    name: str, kind: str, heard: Heard | None, why: tuple[Shortfall, ...] | list[Shortfall]
+    name: str, kind: str, heard: _Heard | None, why: tuple[Shortfall, ...] | list[Shortfall]
 ) -> Answer:
-    heard = heard or Heard()
+    heard = heard or _Heard()
     return Answer(name, kind, heard.lines, heard.first, heard.last, tuple(why))
 
 

@@ -108,7 +108,7 @@ class Block:
         return bytes(self.buffer[start:end])
 
 
-class Tape(Protocol):
+class ByteReader(Protocol):
     """Bytes that can be read again from an offset; never raises.
 
     Attributes:
@@ -128,7 +128,7 @@ class Tape(Protocol):
         """Read up to ``size`` bytes at ``offset``; return how many."""
 
 
-class FileTape:
+class FileByteReader:
     """A plain file, up to the size that it had when it was opened.
 
     Args:
@@ -179,7 +179,7 @@ class FileTape:
 
 
 def blocks(
-    tape: Tape,
+    byte_reader: ByteReader,
     begin: int = 0,
     end: int | None = None,
     size: int = BLOCK_BYTES,
@@ -189,30 +189,30 @@ def blocks(
     """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does.
 
     Args:
-        tape: What is read.
+        byte_reader: What is read.
         begin: The first of them; an entry begins there.
-        end: The first one behind them; None for the end of the tape.
+        end: The first one behind them; None for the end of the byte_reader.
         size: How many are read at once.
         fresh: Each block has memory of its own; for one that is split into lines.
     """
     if end is not None and begin >= end:
         return
     if fresh:
-        yield from _blocks(tape, begin, end, size, None)
+        yield from _blocks(byte_reader, begin, end, size, None)
         return
     try:
         buffer = _spare.pop() if size == BLOCK_BYTES else bytearray(size)
     except IndexError:  # none is left; other threads take from them, too
         buffer = bytearray(size)
     try:
-        yield from _blocks(tape, begin, end, size, buffer)
+        yield from _blocks(byte_reader, begin, end, size, buffer)
     finally:
         if size == BLOCK_BYTES and len(_spare) < _SPARE_MAX:
             _spare.append(buffer)
 
 
 def _blocks(
-    tape: Tape, begin: int, end: int | None, size: int, buffer: bytearray | None
+    byte_reader: ByteReader, begin: int, end: int | None, size: int, buffer: bytearray | None
 ) -> Iterator[Block]:
     """Yield blocks read into one buffer or, with None, each into memory of its own."""
     offset = begin
@@ -220,11 +220,11 @@ def _blocks(
         asked = size if end is None else min(size, end - offset)
         found: bytes | bytearray
         if buffer is None:
-            found = tape.read(offset, asked)
+            found = byte_reader.read(offset, asked)
             count = len(found)
         else:
             found = buffer
-            count = tape.read_into(buffer, offset, asked)
+            count = byte_reader.read_into(buffer, offset, asked)
         if count == 0:
             return
         last = count < asked or (end is not None and offset + count >= end)
