@@ -85,7 +85,7 @@ SignedIn = Annotated[Person, Depends(required_person)]
 
 
 async def visitor(request: Request) -> Person:
-    """Return the person who opens a page.
+    """Return the person who opens the page that `request` asks for.
 
     Raises:
         LoginRequiredError: Nobody is signed in.
@@ -104,7 +104,7 @@ Visitor = Annotated[Person, Depends(visitor)]
 
 
 async def operator(person: Visitor) -> Person:
-    """Return the person if this is an operator.
+    """Return `person` if this is an operator.
 
     Raises:
         OperatorsOnlyError: It is a caller.

@@ -134,7 +134,16 @@ async def _join_response(
 
 
 async def count_offer(request: Request, services: Services, person: SignedIn) -> None:
-    """Count an offer, or a request that an offer follows, before a record is read for it."""
+    """Count an offer of `person`, or a request that an offer follows, before a record is read for it.
+
+    Args:
+        request: Tells the address, which has a limit of its own.
+        services: Hold the limits.
+        person: Who is signed in.
+
+    Raises:
+        TooManyRequestsError: The person or the address has sent too many.
+    """
     services.request_limits.offer(person.user_id, client_address(request.scope))
 
 

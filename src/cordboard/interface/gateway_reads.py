@@ -12,7 +12,7 @@ _OPTIONAL: Final = dict.fromkeys(
 
 
 def complete(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with None for each member that it may lack, for the templates."""
+    """Return `record`, of a session, with None for each member that it may lack, for the templates."""
     return _OPTIONAL | dict(record)
 
 
@@ -34,5 +34,9 @@ async def read_sessions(
 
 
 async def read_overview(gateway: GatewayProxy) -> dict[str, Any]:
-    """Return the queue, the runners and the operators."""
+    """Return the queue, the runners and the operators that `gateway` reports.
+
+    Raises:
+        CordboardError: It does not answer.
+    """
     return await gateway.read("/overview")

@@ -97,7 +97,13 @@ def _recoveries(records: Iterable[dict[str, Any]]) -> Iterable[Recovery]:
 
 
 def figures(overview: dict[str, Any], recoveries: int, sources: list[SourceState]) -> list[Figure]:
-    """Return the figures of the page, each with its meaning."""
+    """Return the figures of the page, each with its meaning.
+
+    Args:
+        overview: The gateway's answer to ``GET /overview``.
+        recoveries: How many of the newest sessions were recovered.
+        sources: The sources of log lines.
+    """
     return [
         _queue(overview),
         _slots(overview),

@@ -256,7 +256,7 @@ def identity_of(settings: Settings, cookies: LoginCookies, origin: Origin | None
 
 
 def login_kind(settings: Settings) -> str:
-    """Return the way in which people sign in: ``name``, ``oidc`` or ``header``.
+    """Return the way in which people sign in by `settings`: ``name``, ``oidc`` or ``header``.
 
     Raises:
         SettingsError: ``interface_login`` has another value.

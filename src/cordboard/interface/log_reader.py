@@ -67,7 +67,7 @@ class SessionOutput:
         self.lines = 0
 
     def add(self, line: "Line") -> None:
-        """Take one line."""
+        """Take `line`."""
         item = self._maker.add(clean_record(line.record))
         self.lines += 1
         self._has_changed = self._has_changed or bool(item.event) or item.bad
@@ -113,7 +113,13 @@ def _row(item: Entry) -> list[Any]:
 
 
 def follow(reader: Reader, output: SessionOutput, seconds: float) -> Iterator[bytes]:
-    """Yield the events of a live session for some seconds."""
+    """Yield the events of a live session for some time.
+
+    Args:
+        reader: Follows the session.
+        output: Collects its lines.
+        seconds: How long.
+    """
     until = time.monotonic() + seconds
     for lines in reader.arrivals():
         for line in lines:
@@ -125,7 +131,7 @@ def follow(reader: Reader, output: SessionOutput, seconds: float) -> Iterator[by
 
 
 def read(reader: Reader, output: SessionOutput) -> Iterator[bytes]:
-    """Yield the events of a session that has ended."""
+    """Yield the events of a session that has ended, from the lines of `reader`, which `output` collects."""
     for line in reader.lines():
         output.add(line)
     yield from output.rows()

@@ -65,7 +65,7 @@ class SourceState:
 
 
 def check_environment(environment: LogEnvironment) -> None:
-    """Refuse a log environment that does not exist.
+    """Refuse an `environment` that does not exist.
 
     Raises:
         SettingsError: ``interface_logs`` names no environment.
@@ -79,7 +79,7 @@ def check_environment(environment: LogEnvironment) -> None:
 
 
 def log_sources(environment: LogEnvironment) -> list[SourceState]:
-    """Return the sources of the pages' lines; it may wait for the disk."""
+    """Return the sources of `environment`, from which the pages' lines come; it may wait for the disk."""
     if not environment.name:
         return []
     try:

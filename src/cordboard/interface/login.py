@@ -259,7 +259,7 @@ class LoginCookies:
 
 
 def account_by_name(name: str) -> Account:
-    """Return a new user with the name that somebody has typed, from `check_name`."""
+    """Return a new user with the `name` that somebody has typed, from `check_name`."""
     return Account(f"u-{secrets.token_hex(8)}", name, name)
 
 

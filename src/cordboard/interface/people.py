@@ -59,7 +59,7 @@ class Roles:
 
 
 def refuse_groups(settings: Settings) -> None:
-    """Refuse groups of operators with a login by name.
+    """Refuse groups of operators in `settings` whose login is by name.
 
     Raises:
         SettingsError: ``interface_operator_groups`` is set; a login by name has no groups.

@@ -57,7 +57,7 @@ _DOUBTFUL: Final = frozenset({"user_absent", "max_duration"})
 
 
 def state_words(record: Mapping[str, Any]) -> str:
-    """Return the state of a session in words."""
+    """Return the state of the session of `record` in words."""
     status = str(record.get("status", ""))
     if status in LIVE and (record.get("attempt") or 1) > 1 and status != "running":
         return "Its bot was lost. Another one takes over."
@@ -65,13 +65,13 @@ def state_words(record: Mapping[str, Any]) -> str:
 
 
 def reason_words(record: Mapping[str, Any]) -> str:
-    """Return why a session ended, in a sentence; empty while it is live."""
+    """Return why the session of `record` ended, in a sentence; empty while it is live."""
     reason = record.get("reason") or ""
     return REASONS.get(reason, str(reason))
 
 
 def tone(record: Mapping[str, Any]) -> Tone:
-    """Return how a session stands: ``live``, ``ok``, ``warn`` (look at it) or ``bad``."""
+    """Return how the session of `record` stands: ``live``, ``ok``, ``warn`` (look at it) or ``bad``."""
     if record.get("status") in _BAD:
         return "bad"
     if record.get("status") not in TERMINAL:
@@ -80,32 +80,32 @@ def tone(record: Mapping[str, Any]) -> Tone:
 
 
 def recovery_words(cause: str) -> str:
-    """Return why a session was queued again."""
+    """Return why a session was queued again for the `cause` of a take-over."""
     return RECOVERIES.get(cause, cause)
 
 
 def room_name(room: str) -> str:
-    """Return the name of a room of the pages; other rooms are named by their URL."""
+    """Return the name of `room`, a room URL: of a room of the pages without its scheme."""
     return room.removeprefix("webrtc:")
 
 
 def parse_time(text: str) -> datetime:
-    """Return a time of a record."""
+    """Return the time of `text`, a member of a record, in UTC."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def moment(text: str) -> str:
-    """Return a time of a record as people read it, in UTC."""
+    """Return the time of `text`, a member of a record, as people read it, in UTC."""
     return parse_time(text).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def age(text: str, now: datetime | None = None) -> str:
-    """Return how long ago a time of a record was."""
+    """Return how long before `now`, by default the present, the time of `text` was."""
     return length(((now or datetime.now(UTC)) - parse_time(text)).total_seconds())
 
 
 def duration(record: Mapping[str, Any]) -> str:
-    """Return how long a session has run; empty if it never did."""
+    """Return how long the session of `record` has run; empty if it never did."""
     stages = record.get("stages", {})
     if "running" not in stages:
         return ""
@@ -115,12 +115,12 @@ def duration(record: Mapping[str, Any]) -> str:
 
 
 def since_join(record: Mapping[str, Any], at: str) -> str:
-    """Return how long after its join a session reached a stage."""
+    """Return how long after its join the session of `record` reached a stage `at` a time."""
     return f"+{(parse_time(at) - parse_time(record['createdAt'])).total_seconds():.3f} s"
 
 
 def length(seconds: float) -> str:
-    """Return a number of seconds with the two units that matter: ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Return `seconds` with the two units that matter: ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
     whole = max(int(seconds), 0)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

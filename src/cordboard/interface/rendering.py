@@ -104,7 +104,7 @@ def error_page(request: Request, status: int, message: str, hint: str = "") -> H
 
 
 def session_path(session_id: str) -> str:
-    """Return the path of the page of a session."""
+    """Return the path of the page of the session `session_id`."""
     return f"/sessions/{quote(session_id, safe='')}"
 
 

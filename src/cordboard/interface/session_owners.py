@@ -162,7 +162,7 @@ class SessionOwners:
 
 
 def creation_time(session_id: str) -> float | None:
-    """Return when a UUID of version 7 was made, in seconds since 1970; None for other ids."""
+    """Return when `session_id`, a UUID of version 7, was made, in seconds since 1970; None for other ids."""
     if len(session_id) != _UUID_LENGTH or session_id[_VERSION_INDEX] != "7":
         return None
     try:

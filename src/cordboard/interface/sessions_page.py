@@ -80,7 +80,18 @@ async def search_of(
     until: Text = "",
     build: Text = "",
 ) -> Search:
-    """Return the search that the address of the page names."""
+    """Return the search that the address of the page names; each of its parts may be absent.
+
+    Args:
+        session_id: The parameter ``id``.
+        user: The id or the name of a user.
+        room: The name or the URL of a room.
+        state: A state of sessions.
+        reason: Why sessions ended.
+        since: Accepted at this time or later, in UTC, as a form sends it.
+        until: Accepted before this time, likewise.
+        build: How a hash, a version or the image of the build begins.
+    """
     texts = (session_id, user, room, state, reason, since, until, build)
     return Search(*(text.strip() for text in texts))
 

@@ -13,7 +13,7 @@ from cordboard.contract.errors import UsageError
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.line import Attribution, Line
-from cordboard.logs.merge import Item, Whole
+from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.timespec import shifted
@@ -42,7 +42,7 @@ class _Hits:
         self._streams: set[str] = set()
 
     def add(self, line: Line) -> None:
-        """Take one line of the answer.
+        """Take one `line` of the answer.
 
         Raises:
             UsageError: They are too many.
@@ -135,8 +135,8 @@ class _Neighbours:
 
     def lines(self) -> Iterator[Line]:
         """Yield the hits and their neighbours."""
-        for found in self._reader.items():
-            for item in [] if isinstance(found, Whole) else found:  # nobody has asked for summaries
+        for items in self._reader.items():
+            for item in items:
                 self._take(item)
             yield from self._ready()
         for held in self._queue:

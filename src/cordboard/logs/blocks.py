@@ -90,21 +90,21 @@ class Block:
         return self.count(b"\n")
 
     def count(self, part: bytes) -> int:
-        """Return how often some bytes occur; counted once."""
+        """Return how often the bytes `part` occur; counted once."""
         if part not in self._counts:
             self._counts[part] = int(count(self.buffer, part, 0, self.size))
         return self._counts[part]
 
     def find(self, part: bytes, start: int = 0) -> int:
-        """Return where some bytes occur next; -1 where they do not."""
+        """Return where the bytes `part` occur next, from the place `start` on; -1 where they do not."""
         return int(find(self.buffer, part, start, self.size))
 
     def rfind(self, part: bytes, end: int) -> int:
-        """Return where some bytes occur last before ``end``; -1 where they do not."""
+        """Return where the bytes `part` occur last before the place `end`; -1 where they do not."""
         return int(rfind(self.buffer, part, 0, end))
 
     def part(self, start: int, end: int) -> bytes:
-        """Return some of the bytes."""
+        """Return a copy of the bytes from the place `start` to the place `end`."""
         return bytes(self.buffer[start:end])
 
 
@@ -122,10 +122,10 @@ class ByteReader(Protocol):
     can_seek: bool
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes at ``offset``; fewer only at the end."""
+        """Return up to `size` bytes at `offset`; fewer only at the end."""
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
-        """Read up to ``size`` bytes at ``offset``; return how many."""
+        """Read up to `size` bytes at `offset` into the beginning of `buffer`; return how many."""
 
 
 class FileByteReader:
@@ -145,7 +145,7 @@ class FileByteReader:
         self.damage: Shortfall | None = None
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes at ``offset``."""
+        """Return up to `size` bytes at `offset`."""
         asked = min(size, max(0, self.size - offset))
         if asked == 0:
             return b""
@@ -158,7 +158,7 @@ class FileByteReader:
         return found
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
-        """Read up to ``size`` bytes at ``offset``; return how many."""
+        """Read up to `size` bytes at `offset` into the beginning of `buffer`; return how many."""
         asked = min(size, max(0, self.size - offset))
         if asked == 0:
             return 0
@@ -240,7 +240,7 @@ def _blocks(
 
 
 def cut_at(data: bytes | bytearray, end: int) -> int:
-    """Return where the last entry before ``end`` begins that surely is one; 0 where there is none."""
+    """Return where the last entry of `data` before the place `end` begins that surely is one; 0 where there is none."""
     end = data.rfind(b"\n", 0, end) + 1
     for _ in range(_LINES_BACK):
         if end <= 0:

@@ -62,10 +62,10 @@ def missing(
 
 
 def lines_outside(query: Query, tracks: Sequence[Track], facts: SessionFacts) -> int:
-    """Return how many lines a session has that the window does not show, as far as that is soon told.
+    """Return how many lines of the session of `facts` the window of `query` hides, as far as that is soon told.
 
-    Asked where the window shows none. The newest files are looked at; compressed ones, which would have to
-    be unpacked, are not.
+    Asked where the window shows none. The newest of `tracks` are looked at, 2 GB of them at most; compressed ones,
+    which would have to be read whole, are not.
     """
     if facts.services or query.follow or not (query.since or query.until):
         return 0
@@ -244,7 +244,7 @@ def _uncovered(
 
 
 def latest(tracks: Iterable[Track]) -> bytes | None:
-    """Return when the last line that is kept was said; None where that cannot be told."""
+    """Return the time of the last line that `tracks` hold, as a key; None where that cannot be told."""
     newest = unsure = LOWEST
     for track in tracks:
         if track.kind != "file":

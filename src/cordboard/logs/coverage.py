@@ -103,5 +103,5 @@ class Coverage(NamedTuple):
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: ``1 error``, ``3 errors``."""
+    """Return `number` with its noun, `one` or `many` (by default `one` with an s): ``1 error``, ``1,200 errors``."""
     return f"{number} {one}" if number == 1 else f"{number:,} {many or one + 's'}"

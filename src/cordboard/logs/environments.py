@@ -127,10 +127,10 @@ def located(query: Query, sources: Sequence[Source]) -> tuple[Query, list[str]]:
 
 
 def open_type(kind: str, options: Mapping[str, Any]) -> Source:
-    """Return a source of a type.
+    """Return a source of the type `kind`, with the `options` of its entry in ``cordboard.toml``.
 
     Raises:
-        CordboardError: This release, or this installation, has no such source.
+        CordboardError: This release, or this installation, has no such source, or the options are wrong.
     """
     try:
         opened: Source = _module(kind).open_source(options)

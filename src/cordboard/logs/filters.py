@@ -70,10 +70,10 @@ class _Token(NamedTuple):
 
 
 def parse(text: str) -> Condition:
-    """Return the condition that a text states.
+    """Return the condition that `text` states, in the language of ``--where``.
 
     Raises:
-        UsageError: It states none; the words point at the column.
+        UsageError: It states none; the message names the column.
     """
     return _Parser(text).whole()
 
@@ -338,7 +338,7 @@ class Prefilter(NamedTuple):
 
 
 def prefilter(query: Query) -> Prefilter:
-    """Return the terms of a query (without its session, whose lines may be found otherwise)."""
+    """Return the terms of `query` without its session, whose lines may be found by other marks than its id."""
     anywhere: list[Term] = []
     for text in (query.user, query.room and _behind_host(query.room)):
         if text is not None:
@@ -385,5 +385,5 @@ def _literal_of(expression: re.Pattern[str]) -> list[bytes]:
 
 
 def holds(line: bytes, terms: Sequence[Any]) -> bool:
-    """Say whether a line holds one of each term's bytes."""
+    """Return whether `line` holds one of the bytes of each of `terms`."""
     return all(any(part in line for part in term) for term in terms)

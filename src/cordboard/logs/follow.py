@@ -83,11 +83,16 @@ class _Tail:
         return data
 
     def is_over(self, now: float) -> bool:
-        """Say whether the file was deleted a while ago, and all of it has been told."""
+        """Return whether the file was deleted a while before `now`, a monotonic time, and all of it has been read."""
         return self._gone_since is not None and now - self._gone_since > _GONE_S and not self._rest
 
     def entries(self, data: bytes, now: float) -> list[Entry]:
-        """Return the entries that are whole; the last one when nothing has come for a moment."""
+        """Return the entries that are whole.
+
+        Args:
+            data: What the stream has got since the last call. If nothing, a last entry counts as whole after a moment.
+            now: The time, by the monotonic clock.
+        """
         if data:
             self.changed = now
             self._rest += data

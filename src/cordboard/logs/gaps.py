@@ -92,14 +92,14 @@ def holes(
 
 
 def searched_whole(tracks: Iterable[Track]) -> bool:
-    """Say whether a line that stands far from its time would be found wherever it is."""
+    """Return whether a line that stands far from its time would be found wherever in `tracks` it is."""
     return sum(track.size for track in tracks) <= _LOOK_BYTES
 
 
 def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
-    """Yield what is missing before the first line of processes that began for one session.
+    """Yield what is missing before the first line of the processes `boots`, which began for one session.
 
-    One whose earlier lines are there, long before the session, did not.
+    A process whose earlier lines are in `tracks`, long before the session, did not begin for it.
     """
     sequence_index = _whole(tracks)
     firsts = {boot: first for boot in boots if (first := sequence_index.first(boot) or 1) > 1}

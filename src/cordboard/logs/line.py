@@ -32,12 +32,12 @@ class Line(NamedTuple):
 
 
 def raw_line(line: Line) -> bytes:
-    """Return a line as it was found."""
+    """Return the bytes of `line` as they were found, with a newline."""
     return line.raw + b"\n"
 
 
 def kept_line(line: Line) -> bytes:
-    """Return a line as it was found, without a newline; as its record where it is damaged JSON.
+    """Return `line` as it was found, without a newline; as its record where it is damaged JSON.
 
     Whoever reads a folder of such lines by `jq` meets no line that begins as JSON and is none.
     """
@@ -53,7 +53,7 @@ def kept_line(line: Line) -> bytes:
 
 
 def json_line(line: Line) -> bytes:
-    """Return a line's record as one line of JSON; one that only stands beside a hit says so."""
+    """Return the record of `line` as one line of JSON; one that only stands beside a hit says so."""
     if line.context:
         return escaped(encode({**line.record, "context": True})) + b"\n"
     key = own_key(line.raw)

@@ -64,13 +64,13 @@ class Lines(Protocol):
     def __len__(self) -> int: ...
 
     def before(self, key: bytes, start: int = 0, /) -> int:
-        """Return where the first one stands that is not earlier than a key, from a place on."""
+        """Return where the first entry stands that is not earlier than `key`, from the place `start` on."""
 
     def until(self, key: bytes, start: int = 0, /) -> int:
-        """Return where the first one stands that is later than a key, from a place on."""
+        """Return where the first entry stands that is later than `key`, from the place `start` on."""
 
     def part(self, begin: int, end: int, /) -> "Lines":
-        """Return those from one place up to another."""
+        """Return the entries from the place `begin` up to, and without, the place `end`."""
 
     def joined(self) -> bytes:
         """Return all of them, each with a newline."""
@@ -142,7 +142,7 @@ class Places:
         return Summary(self.service, len(self), absent)
 
     def before(self, key: bytes, start: int = 0, /) -> int:
-        """Return where the first one stands that is not earlier than a key, from a place on."""
+        """Return where the first entry stands that is not earlier than `key`, from the place `start` on."""
         count = len(self)
         if start < count and self._key(count - 1) < key:  # most often all are asked for, or none
             return count
@@ -151,14 +151,14 @@ class Places:
         return bisect_left(range(count), key, start, key=self._key)
 
     def until(self, key: bytes, start: int = 0, /) -> int:
-        """Return where the first one stands that is later than a key, from a place on."""
+        """Return where the first entry stands that is later than `key`, from the place `start` on."""
         count = len(self)
         if start < count and self._key(count - 1) <= key:
             return count
         return bisect_right(range(count), key, start, key=self._key)
 
     def part(self, begin: int, end: int, /) -> "Places":
-        """Return those from one place up to another."""
+        """Return the entries from the place `begin` up to, and without, the place `end`."""
         return Places(self.data, self.places[begin * _WORDS : end * _WORDS], self.service)
 
     def joined(self) -> bytes:
@@ -221,15 +221,15 @@ class Listed:
         return Summary(self.service, len(self.keys), sum(self.absent))
 
     def before(self, key: bytes, start: int = 0, /) -> int:
-        """Return where the first one stands that is not earlier than a key, from a place on."""
+        """Return where the first entry stands that is not earlier than `key`, from the place `start` on."""
         return bisect_left(self.keys, key, start)
 
     def until(self, key: bytes, start: int = 0, /) -> int:
-        """Return where the first one stands that is later than a key, from a place on."""
+        """Return where the first entry stands that is later than `key`, from the place `start` on."""
         return bisect_right(self.keys, key, start)
 
     def part(self, begin: int, end: int, /) -> "Listed":
-        """Return those from one place up to another."""
+        """Return the entries from the place `begin` up to, and without, the place `end`."""
         absent = self.absent[begin:end]
         return Listed(self.keys[begin:end], self.raws[begin:end], self.service, absent)
 
@@ -245,12 +245,12 @@ class Listed:
 
 
 def in_order(keys: Sequence[bytes]) -> bool:
-    """Say whether keys stand in the order of time."""
+    """Return whether `keys` stand in the order of time."""
     return all(map(le, keys, keys[1:]))
 
 
 def disorder_s(keys: Sequence[bytes]) -> float:
-    """Return by how many seconds a key stands behind a later one, at most."""
+    """Return by how many seconds one of `keys` stands behind a later one, at most."""
     most, newest = 0.0, LOWEST
     if in_order(keys):
         return most

@@ -53,10 +53,10 @@ class Counting(Protocol):
     counts: Counter[str]
 
     def told(self, batch: Batch, number: int) -> bool:
-        """Count all entries of a lane's batch, where it tells of itself; say whether it does."""
+        """Count all entries of `batch`, of the lane with this `number`, if it has a summary; return whether it has."""
 
     def take_back(self, item: Item) -> None:
-        """Count an entry no longer: it is a copy, and left out."""
+        """Count `item` no longer: it is a copy, and left out."""
 
 
 class Part:
@@ -87,7 +87,7 @@ class Part:
         return zip(lines.keys, lines.raws, repeat(self.number), repeat(self.told), strict=False)
 
     def until(self, end: int) -> "Part":
-        """Return those that have not been taken, up to a place; they are, then."""
+        """Return the entries that have not been taken, up to the place `end`, and mark them as taken."""
         begin, self.taken = self.taken, end
         if begin == 0 and end == len(self.lines):
             return self
@@ -138,7 +138,12 @@ class Lane:
         self._fetched = next(self._batches, None)
 
     def load(self, counting: Counting, *, whole: bool) -> None:
-        """Take what has been read, and have it counted as a whole where that is wanted and possible."""
+        """Take what `fetch` has read.
+
+        Args:
+            counting: Is told of the batch.
+            whole: Whether the batch is counted as a whole where that is possible.
+        """
         self._begun = True
         batch, self._fetched = self._fetched, None
         if batch is None:
@@ -192,7 +197,7 @@ class Lane:
         return self.empty and (self._begun if newest is None else self.low <= newest)
 
     def take(self, before: bytes) -> list[Part]:
-        """Return, and forget, the entries before a moment."""
+        """Return, and forget, the entries that are earlier than the key `before`."""
         # Where too much is held, `low` is the newest of it, which has to go, too.
         full, self._full = self._full, False
         taken = []
@@ -284,10 +289,14 @@ def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
 
 
 def once(pool: list[Item], counting: Counting) -> list[Item]:
-    """Return sorted items without copies: other files' of the same lines.
+    """Return items in the order of time without the copies that other files have of the same lines.
 
-    Copies have the same time. A record of ours is known by its boot and seq; any other by its
-    bytes, and is a copy only of one in another stream: a process may say the same thing twice.
+    Copies have the same time. A record of ours is known by its boot and seq; any other by its bytes, and is a copy only
+    of one in another stream: a process may say the same thing twice.
+
+    Args:
+        pool: The items, in the order of time.
+        counting: Counts the copies, and is told of each.
     """
     keys = list(map(_key, pool))
     same = list(compress(count(), map(eq, keys, keys[1:])))

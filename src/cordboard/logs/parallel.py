@@ -14,9 +14,12 @@ HANDS: Final = max(1, min(2, os.cpu_count() or 1))
 def spread(
     work: Callable[[Item], Result], items: Iterable[Item], hands: int = HANDS
 ) -> list[Result]:
-    """Return the work's results in the order of the items; the first error is raised.
+    """Return the results of `work` on each of `items`, in their order, by as many threads as there are `hands`.
 
-    An interrupt (Ctrl-C) is raised at once; what the other hands do then comes to nothing.
+    An interrupt (Ctrl-C) is raised at once; what the other threads do then comes to nothing.
+
+    Raises:
+        BaseException: The first error that `work` has raised.
     """
     waiting = list(items)
     if len(waiting) <= 1 or hands == 1:

@@ -22,5 +22,5 @@ class _Pattern:
 
 
 def pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
-    """Return what is used as ``re.compile(text, flags)`` would be."""
+    """Return what is used as ``re.compile(text, flags)`` would be; `text` and `flags` are compiled at the first use."""
     return cast("re.Pattern[AnyStr]", _Pattern(text, flags))

@@ -98,7 +98,7 @@ class Query(NamedTuple):
 
 
 def filters(query: Query) -> bool:
-    """Say whether anything but the window leaves lines out."""
+    """Return whether anything but the window of `query` leaves lines out."""
     wanted = (
         query.session, query.user, query.room, query.level, query.grep, query.where,
         query.services or None,
@@ -107,7 +107,7 @@ def filters(query: Query) -> bool:
 
 
 def wants(query: Query, record: Mapping[str, Any]) -> bool:
-    """Say whether a record passes the query's filters; its session is another matter."""
+    """Return whether `record` passes the filters of `query`; its session and its time are another matter."""
     return (
         (query.level is None or LEVELS[record[LEVEL]] >= LEVELS[query.level])
         and (not query.services or record[SERVICE] in query.services)

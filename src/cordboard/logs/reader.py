@@ -80,12 +80,12 @@ class Reader:
         self._warn = warn
         self._limit = limit
         self._block_bytes = block_bytes
-        self._tracks: Tracks | None = None
+        self._tracks = Tracks(query, sources, self.formats, progress)
 
     @property
     def tracks(self) -> list[Track]:
         """The streams that are open."""
-        return self._tracks.found if self._tracks else []
+        return self._tracks.found
 
     def lines(self) -> Iterator[Line]:
         """Yield what is wanted, in time order.
@@ -94,12 +94,8 @@ class Reader:
             CordboardError: Nothing at all can be read.
         """
         left = self._limit
-        for found in self.items():
-            assert not isinstance(found, Whole)  # noqa: S101 - nobody has asked for summaries
-            for key, raw, number, _ in found:
-                line = self._line(key, raw, self.tracks[number])
-                if line is None:
-                    continue
+        for items in self.items():
+            for number, line in self._wanted(items):
                 if left == 0:
                     self.statistics.limit = self._limit
                     return
@@ -116,15 +112,18 @@ class Reader:
         Raises:
             CordboardError: Nothing at all can be read.
         """
-        for found in self.items():
-            assert not isinstance(found, Whole)  # noqa: S101 - nobody has asked for summaries
+        for items in self.items():
             came: list[Line] = []
-            for key, raw, number, _ in found:
-                line = self._line(key, raw, self.tracks[number])
-                if line is not None:
-                    self.statistics.note(line, number)
-                    came.append(line)
+            for number, line in self._wanted(items):
+                self.statistics.note(line, number)
+                came.append(line)
             yield came
+
+    def _wanted(self, items: Sequence[Item]) -> Iterator[tuple[int, Line]]:
+        """Yield the lines that the query wants, each with the number of its track."""
+        for key, raw, number, _ in items:
+            if (line := self._line(key, raw, self.tracks[number])) is not None:
+                yield number, line
 
     def encoded(self, form: Form) -> Iterator[bytes]:
         """Yield the same as bytes with newlines, in pieces of one or more lines.
@@ -138,7 +137,7 @@ class Reader:
             render = json_line
         if self._limit is None and not filters(self.query):
             as_it_is = escaped if form == "json" else bytes
-            for found in self.items(whole=True):
+            for found in self._found(whole=True):
                 yield from self._passed(found, render, as_it_is)
         else:
             yield from map(render, self.lines())
@@ -162,15 +161,20 @@ class Reader:
                     self.statistics.note(line, number)
                     yield render(line)
 
-    def items(self, *, whole: bool = False) -> Iterator[Found]:
+    def items(self) -> Iterator[list[Item]]:
         """Yield what may be wanted as it was found, in the order of time.
 
         Following, a list may be empty: then nothing has come, and what was given can be shown.
 
-        Args:
-            whole: Lines that need not be looked at singly come as a `Whole`, counted already.
+        Raises:
+            CordboardError: Nothing at all can be read.
         """
-        self._tracks = Tracks(self.query, self.sources, self.formats, self._progress)
+        for found in self._found(whole=False):
+            if not isinstance(found, Whole):  # it never is
+                yield found
+
+    def _found(self, *, whole: bool) -> Iterator[Found]:
+        """Yield the same; with `whole`, lines that need not be looked at singly as a `Whole`, counted already."""
         self._tracks.open()
         if not self.query.follow:
             yield from self._what_is_there(whole=whole)
@@ -203,18 +207,13 @@ class Reader:
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""
-        assert self._tracks is not None  # noqa: S101 - lines() has opened them
         if self.facts is not None:
             self.facts.settle()
         return self.statistics.coverage(self.query, self._tracks, self.facts)
 
     def close(self) -> None:
         """Close everything."""
-        if self._tracks is not None:
-            self._tracks.close()
-        else:
-            for source in self.sources:
-                source.close()
+        self._tracks.close()
 
     # --- a window
 
@@ -290,7 +289,7 @@ class Reader:
     # --- lines
 
     def line_of(self, item: Item) -> Line:
-        """Return an item as a line, whatever the query's filters."""
+        """Return `item` of `items` as a line, whatever the query's filters."""
         key, raw, number, _ = item
         track = self.tracks[number]
         record = track.record_of(raw, key, track.counts)
@@ -328,6 +327,6 @@ def _share(tracks: int, times: int) -> int:
 
 
 def side_by_side(spans: Sequence[tuple[bytes, bytes]]) -> int:
-    """Return how many of these spans of time lie over one moment, at most."""
+    """Return how many of `spans`, each a first and a last key, lie over one moment, at most."""
     edges = sorted([(begin, 1) for begin, _ in spans] + [(max(span), -1) for span in spans])
     return max(accumulate(step for _, step in edges), default=0)

@@ -38,7 +38,7 @@ _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
 
 
 def mention_of(session: str) -> re.Pattern[bytes]:
-    """Return what finds a session's id, but not a longer one that holds it."""
+    """Return what finds the id `session` in bytes, but not a longer id that contains it."""
     return re.compile(
         rb"(?<![A-Za-z0-9_~@-])" + re.escape(session).encode() + rb"(?![A-Za-z0-9_~@-])"
     )

@@ -40,19 +40,19 @@ class SequenceIndex:
         self._ignored = ignored
 
     def note(self, block: Block) -> None:
-        """Note all lines of a block, in whatever form."""
+        """Note the numbers of all lines of `block`, in whatever form."""
         if not self._ignored:
             self.take(_numbers_of(block))
 
     def note_boots(self, block: Block, boots: Collection[bytes]) -> None:
-        """Note the lines of some processes in a block, in whatever form."""
+        """Note the numbers of the lines of the processes `boots` in `block`, in whatever form."""
         if self._ignored or not any(block.find(boot) >= 0 for boot in boots):
             return
         found = _numbers_of(block)
         self.take({boot: found[boot] for boot in boots if boot in found})
 
     def take(self, runs: Runs) -> None:
-        """Add numbers that were seen."""
+        """Add the numbers `runs`, which were seen elsewhere."""
         if self._ignored:
             return
         for boot, found in runs.items():
@@ -64,7 +64,7 @@ class SequenceIndex:
                     known.append(run)
 
     def first(self, boot: str) -> int | None:
-        """Return the lowest number that was seen of a process."""
+        """Return the lowest number that was seen of the process `boot`; None where none was."""
         found = self.runs.get(boot.encode())
         return min(found)[0] if found else None
 

@@ -127,7 +127,7 @@ class SessionFacts:
         return self._hosts - self._shared
 
     def note(self, record: Mapping[str, Any]) -> bool:
-        """Learn from a line that names a session; return whether it names this one."""
+        """Learn from `record`, a line in which a session is named; return whether it is this one."""
         if record.get(SESSION_ID) != self.session:
             if attribution(record) != "absent" and (boot := _name(record, BOOT)):
                 self._shared.add(boot)
@@ -156,7 +156,7 @@ class SessionFacts:
             self._reads = None
 
     def is_strange(self, record: Mapping[str, Any]) -> bool:
-        """Return whether a line that names the session is another person's claim, or a look at it later."""
+        """Return whether `record`, which names the session, is another person's claim, or looks at it after its end."""
         if record[SERVICE] == BROWSER:
             return not self.believes(_name(record, USER_ID))
         if self.ended is None or not is_read(record):
@@ -168,7 +168,7 @@ class SessionFacts:
         return is_believed(user, self.joined, self.people)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Learn from a line that belongs to it."""
+        """Learn from `record`, a line that belongs to the session."""
         at = str(record[TIMESTAMP]).encode()
         self.first, self.last = min(self.first, at), max(self.last, at)
         service = str(record[SERVICE])
@@ -226,7 +226,12 @@ class SessionFacts:
     def attribute(
         self, record: Mapping[str, Any], stream: str
     ) -> tuple[Attribution, str | None] | None:
-        """Return how a line belongs to the session; None when it does not."""
+        """Return how a line belongs to the session, and from what that is inferred; None if it does not belong to it.
+
+        Args:
+            record: The line.
+            stream: The name of the stream in which it stands.
+        """
         own = attribution(record)
         if record.get(SESSION_ID) == self.session:
             return None if self.is_strange(record) else (own, None)
@@ -254,7 +259,7 @@ def is_believed(user: str, joined: Collection[str], people: Collection[str]) -> 
 
 
 def is_read(record: Mapping[str, Any]) -> bool:
-    """Return whether a line is the access line of a request that only reads."""
+    """Return whether `record` is the access line of a request that only reads."""
     meta = record.get(META)
     return (
         record.get(TAG) == "http"
@@ -277,7 +282,7 @@ def _trace(record: Mapping[str, Any]) -> str:
 
 
 def attribution(record: Mapping[str, Any]) -> Attribution:
-    """Say how a record's session is known, from the record alone."""
+    """Return how the session of `record` is known, from the record alone."""
     session = record.get(SESSION_ID)
     if not isinstance(session, str) or session.startswith(SERVER_PREFIX):
         return "absent"
@@ -288,12 +293,12 @@ def attribution(record: Mapping[str, Any]) -> Attribution:
 
 
 def began(facts: SessionFacts) -> bool:
-    """Say whether the session's beginning is among its lines."""
+    """Return whether the session's beginning is among the lines that `facts` were learnt from."""
     return any(step.event in BEGINNINGS for step in facts.steps)
 
 
 def over(facts: SessionFacts) -> bool:
-    """Say whether the session's end is among its lines."""
+    """Return whether the session's end is among the lines that `facts` were learnt from."""
     return any(step.event == "session.ended" for step in facts.steps)
 
 
@@ -346,10 +351,13 @@ def _ended_before_next(step: Step, facts: SessionFacts) -> bool:
 
 
 def unclosed(facts: SessionFacts) -> list[str]:
-    """Return, in words, which pages of a session that is over never said how the call ended for them.
+    """Return, in words, which pages of a session that is over never logged how the call ended for them.
 
-    A page that is closed says so with its last lines; one that was killed, or has lost its network, does
-    not, and its last lines are lost with it.
+    A page that is closed logs that with its last lines; one that was killed, or has lost its network, does not, and its
+    last lines are lost with it.
+
+    Args:
+        facts: What the session's own lines tell.
     """
     if facts.ended is None:
         return []

@@ -53,7 +53,7 @@ class Skew(NamedTuple):
 
 
 def skews(steps: Sequence[Step]) -> list[Skew]:
-    """Return the clocks of a session's processes that differ."""
+    """Return the clocks of a session's processes that differ, as its events `steps` prove."""
     found: dict[str, Skew] = {}
     pairs = list(_pairs(steps))
     for _ in range(_ROUNDS_MAX):
@@ -64,7 +64,11 @@ def skews(steps: Sequence[Step]) -> list[Skew]:
 
 
 def corrections(steps: Sequence[Step]) -> dict[str, float]:
-    """Return what has to be added to each process's times, a bot's being its runner's."""
+    """Return the seconds that have to be added to each process's times, a bot's being its runner's.
+
+    Args:
+        steps: The events of the session.
+    """
     found = {skew.boot: skew.seconds for skew in skews(steps)}
     runners = {step.epoch: step.boot for step in steps if step.event == "start.received"}
     for step in steps:

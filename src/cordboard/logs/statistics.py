@@ -37,7 +37,13 @@ class _Heard:
         self.last: str | None = None
 
     def add(self, lines: int, first: str, last: str) -> None:
-        """Count lines."""
+        """Count lines.
+
+        Args:
+            lines: How many; negative to take some back.
+            first: The timestamp of the first one.
+            last: The timestamp of the last one.
+        """
         self.lines += lines
         self.first = first if self.first is None or first < self.first else self.first
         self.last = last if self.last is None or last > self.last else self.last
@@ -68,7 +74,7 @@ class Statistics:
         self.limit: int | None = None
 
     def note(self, line: Line, number: int) -> None:
-        """Count a line of a stream."""
+        """Count `line`, of the stream with this `number`."""
         at = str(line.record[TIMESTAMP])
         self.attribution[line.attribution] += 1
         if line.inferred_from is not None:
@@ -82,7 +88,12 @@ class Statistics:
         heard.add(1, at, at)
 
     def told(self, batch: Batch, number: int) -> bool:
-        """Count the lines of a batch that tells of itself, which are looked at no further; say whether it does."""
+        """Count the lines of a batch that has a summary, which are looked at no further; return whether it has one.
+
+        Args:
+            batch: The batch.
+            number: The number of its stream.
+        """
         summary = batch.lines.summary if batch.ordered else None
         if summary is None:
             return False
@@ -95,13 +106,20 @@ class Statistics:
         return True
 
     def take_back(self, item: Item) -> None:
-        """Count a line no longer: it is a copy."""
+        """Count `item` no longer: it is a copy."""
         key, raw, number, told = item
         if told and (seen := peek(raw)) is not None:
             self.note_peek(seen, key, number, lines=-1)
 
     def note_peek(self, seen: Peek, at: bytes, number: int, lines: int = 1) -> None:
-        """Count a line that was only glanced at; or take it back, with ``lines`` of -1."""
+        """Count a line that was only peeked at.
+
+        Args:
+            seen: What it tells.
+            at: Its key.
+            number: The number of its stream.
+            lines: -1 to take it back.
+        """
         service, how = seen
         moment = at.decode()
         self.services.setdefault(service, _Heard()).add(lines, moment, moment)
@@ -109,7 +127,13 @@ class Statistics:
         self.attribution[how] += lines
 
     def coverage(self, query: Query, tracks: Tracks, facts: SessionFacts | None) -> Coverage:
-        """Return what answered, what did not, and why."""
+        """Return what answered, what did not, and why.
+
+        Args:
+            query: What was asked for.
+            tracks: Where; all of it has been read.
+            facts: Of the session that was asked for; None for a window.
+        """
         why: dict[str, list[Shortfall]] = {}
         if facts is not None:
             self.outside = lines_outside(query, tracks.found, facts)

@@ -139,16 +139,16 @@ class Track:
         return None
 
     def is_astray(self, most_s: float) -> bool:
-        """Say whether places that are looked at are out of order by more than that; no packed one is."""
+        """Return whether places that are looked at are out of order by more than `most_s`; no packed stream is."""
         if not self.byte_reader.can_seek:
             return False
         return max(self._wide_disorder(), self._disorder(self.size // 2)) > most_s
 
     def key_before(self, offset: int) -> bytes:
-        """Return the time of what stands before an offset, or, where nothing does, after it.
+        """Return the time of what stands before the byte at `offset`, or, where nothing does, of what stands after it.
 
-        What an earlier call told counts where nothing in between says a time, so that a file without
-        times is looked through once, however often it is asked.
+        What an earlier call told counts where nothing in between says a time, so that a file without times is looked
+        through once, however often it is asked.
         """
         known = self._asked if self._asked is not None and self._asked[0] <= offset else None
         near = max(0, offset - _GRAIN_BYTES)
@@ -168,14 +168,15 @@ class Track:
         return next((key for key in keys if key is not None), None)
 
     def window_bytes(self, since: bytes, until: bytes) -> int:
-        """Return how much has to be read for a window."""
+        """Return how many bytes have to be read for the window from the key `since` to the key `until`."""
         begin, end = self.span(since, until)
         return (self.size if end is None else end) - begin
 
     def parts(self, begin: int, end: int | None) -> list[Range]:
-        """Return a range as parts that can be read apart from each other: no entry is in two.
+        """Return the bytes from `begin` to `end` as parts that can be read apart from each other: no entry is in two.
 
-        A line in our own form ends whatever stood before it; where there is none, nothing is parted.
+        A line in our own form ends whatever stood before it; where there is none, nothing is parted. An `end` of None
+        is that of the stream.
         """
         if not self.byte_reader.can_seek:
             return [(begin, end)]
@@ -190,13 +191,13 @@ class Track:
         return offset + at if at and own_key(data[at : at + _KEY_BYTES]) is not None else None
 
     def span(self, since: bytes, until: bytes) -> Range:
-        """Return where a window begins and ends; looked for once."""
+        """Return where the window from key `since` to key `until` begins and ends, in bytes; looked for once."""
         if (since, until) not in self._spans:
             self._spans[since, until] = self._span(since, until)
         return self._spans[since, until]
 
     def read_on(self, since: bytes, until: bytes, end: int) -> None:
-        """Let a window's span end further behind, where more of its lines stand."""
+        """Let the window from `since` to `until` end at the byte `end`, where more of its lines stand."""
         self._spans[since, until] = (self.span(since, until)[0], end)
         self.is_late = True
 
@@ -242,7 +243,7 @@ class Track:
         return self.byte_reader.size
 
     def key_of(self, line: bytes) -> bytes | None:
-        """Return the time that a line, or its carrier, says."""
+        """Return the time that `line`, or its carrier, says, as a key; None where neither says one."""
         if (own := own_key(line)) is not None:
             return own
         inner = unwrap(line.strip(b"\r\n\0"))
@@ -347,7 +348,7 @@ class Track:
 
 
 def service_of(name: str) -> str:
-    """Return the service that a stream's name tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``.
+    """Return the service that the `name` of a stream tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``.
 
     A file that is but a number (``/var/log/pods/POD/gateway/0.log``) has its folder's name.
     """

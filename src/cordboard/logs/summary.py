@@ -91,7 +91,10 @@ class SessionSummary:
     _reached: tuple[int, int] = (0, 0)
 
     def reach(self, state: str, epoch: int | None, reason: str = "") -> None:
-        """Note a state. Within one grant it only advances: an operator logs a hand-over when the bot runs already."""
+        """Note that the session reached `state`, under the grant `epoch`, and at its end for what `reason`.
+
+        Within one grant a state only advances: an operator logs a hand-over when the bot runs already.
+        """
         grant = self._reached[0] if epoch is None else epoch
         reached = (grant, _RANKS.get(state, _RANK_OF_ENDS))
         if reached >= self._reached:
@@ -138,7 +141,7 @@ class SessionSummary:
 
 
 def sessions_of(lines: Iterable[Line]) -> dict[str, SessionSummary]:
-    """Return all sessions of which lines tell, by their ids."""
+    """Return a summary of each session of which `lines` tell, by its id."""
     found: dict[str, SessionSummary] = {}
     for line in lines:
         if line.attribution in {"explicit", "inherited"}:

@@ -156,7 +156,7 @@ def _runs(found: Sequence[tuple[bytes, bytes]]) -> Runs:
 
 
 def runs_of(seen: Iterable[int]) -> list[Run]:
-    """Return numbers as runs in order."""
+    """Return the numbers that were `seen` as runs in order."""
     distinct = set(seen)
     if not distinct:
         return []
@@ -167,7 +167,7 @@ def runs_of(seen: Iterable[int]) -> list[Run]:
 
 
 def joined(runs: Iterable[Run]) -> list[Run]:
-    """Return runs in order, those that touch or overlap as one."""
+    """Return `runs` in order, those that touch or overlap as one."""
     whole: list[Run] = []
     for first, last in sorted(runs):
         if whole and first <= whole[-1][1] + 1:
@@ -178,7 +178,7 @@ def joined(runs: Iterable[Run]) -> list[Run]:
 
 
 def merged(several: list[Lines]) -> bytes | None:
-    """Return surveyed lines in the order of time, joined; None where there are copies among them."""
+    """Return the surveyed lines of `several` blocks in the order of time, joined; None where some are copies."""
     held = [(each.data, each.places) for each in several if isinstance(each, Places)]
     if native is not None and len(held) == len(several):
         return native.merged(held)
@@ -201,17 +201,17 @@ def _are_distinct(lines: Listed) -> bool:
 
 
 def mark_of(raw: bytes) -> bytes:
-    """Return what makes an entry the same as another: boot and seq, or all of it."""
+    """Return what makes the entry `raw` the same as another: its boot and seq, or all of it."""
     head = raw.partition(b"\n")[0]
     tail = tail_at(head)
     return raw if tail < 0 else head[tail:]
 
 
 def peek(raw: bytes) -> Peek | None:
-    """Return what a line tells; None where it is not surely a whole line in our own form.
+    """Return what the line `raw` tells; None where it is not surely a whole line in our own form.
 
-    Quotes inside of texts stand behind a backslash, so that a key's name with its quotes is never
-    part of a message; `meta`, which could hold the same names, stands behind what is looked for.
+    Quotes inside of texts stand behind a backslash, so that a key's name with its quotes is never part of a message;
+    `meta`, which could hold the same names, stands behind what is looked for.
     """
     tail = tail_at(raw)
     if tail < 0 or not raw.startswith(OWN_START) or b"\n" in raw:

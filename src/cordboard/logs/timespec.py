@@ -43,7 +43,7 @@ _MOMENT_HINT: Final = (
 
 
 def duration_s(text: str) -> int:
-    """Return the seconds of a DURATION: ``600``, ``90s``, ``10m``, ``1h30m``, ``2d``.
+    """Return the seconds of a DURATION, a `text` such as ``600``, ``90s``, ``10m``, ``1h30m`` or ``2d``.
 
     Raises:
         UsageError: It is none.
@@ -128,7 +128,7 @@ def _from_parts(found: re.Match[str]) -> datetime:
 
 
 def timestamp(at: datetime) -> str:
-    """Return a moment as a timestamp of the contract."""
+    """Return the moment `at`, which has a zone, as a timestamp of the contract."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(KEY_BYTES, "0")
 
 
@@ -205,7 +205,7 @@ def _hour_in_utc(date: str, hour: str, zone: str | None) -> tuple[str, int] | No
 
 
 def seconds(key: bytes) -> float:
-    """Return the Unix time of a key; a key that is no time is the nearest end of all times."""
+    """Return the Unix time of `key`, in seconds; a key that is no time is the nearest end of all times."""
     try:
         return datetime.fromisoformat(key[:26].decode() + "+00:00").timestamp()
     except (ValueError, OverflowError):
@@ -214,7 +214,7 @@ def seconds(key: bytes) -> float:
 
 @lru_cache(maxsize=256)  # of thousands of streams the same moments are asked for
 def shifted(key: bytes, by_s: float) -> bytes:
-    """Return the key of a moment some seconds later, or earlier."""
+    """Return the key of the moment `by_s` seconds after `key`, or before it."""
     try:
         at = datetime.fromisoformat(key[:26].decode() + "+00:00")
         return timestamp(at + timedelta(seconds=by_s)).encode()

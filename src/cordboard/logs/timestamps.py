@@ -67,7 +67,7 @@ _JSON_TIME: Final = pattern(
 
 
 def own_key(line: bytes) -> bytes | None:
-    """Return the key of a line of our own form; None where it is none."""
+    """Return the key of `line` if it is in our own form; None where it is not."""
     if line.startswith(OWN_START) and line[_KEY_TO - 1 : _KEY_TO + 1] == b'Z"':
         key = line[_KEY_FROM:_KEY_TO]
         if key[:4].isdigit() and key[10:11] == b"T" and key[19:20] == b".":
@@ -76,7 +76,7 @@ def own_key(line: bytes) -> bytes | None:
 
 
 def holds_another(line: bytes) -> bool:
-    """Return whether a second line of our own form may begin inside a line of our own form."""
+    """Return whether a second line of our own form may begin inside `line`, which is one."""
     return line.startswith(OWN_START) and line.find(OWN_START, 1) > 0
 
 
@@ -211,7 +211,7 @@ def _with_year(found: re.Match[bytes], written: bytes | None) -> Parts:
 
 
 def matched_key(found: re.Match[bytes]) -> bytes | None:
-    """Return the key of a match whose groups are date, clock, fraction and zone."""
+    """Return the key of a match `found`, whose first groups are date, clock, fraction and zone."""
     date, clock, fraction, zone = (part.decode() if part else None for part in found.groups()[:4])
     return key_of_parts(date or "", clock or "", fraction, zone, utc=True)
 
@@ -220,7 +220,7 @@ def matched_key(found: re.Match[bytes]) -> bytes | None:
 
 
 def flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Return loguru's serialised record as a flat one; any other as it is."""
+    """Return `record` as a flat one if loguru has serialised it; any other as it is."""
     inner = record.get("record")
     if not isinstance(inner, dict) or "text" not in record:
         return record
@@ -236,7 +236,7 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:
-    """Return the value under a name, which may be dotted and mean nested objects."""
+    """Return the value of `record` under a `name`, which may be dotted and mean nested objects; else None."""
     if name in record or "." not in name:
         return record.get(name)
     head, _, rest = name.partition(".")

@@ -86,7 +86,7 @@ class Tracks:
             source.close()
 
     def add_file(self, file: Stream, byte_reader: ByteReader) -> Track | None:
-        """Take in a stream whose bytes are at hand; None where it is no text."""
+        """Take in `file`, a stream whose bytes `byte_reader` has; return its track, None where it is no text."""
         self._files.append(file)
         if not file.is_text:
             self.notes.append(f"{file.name}: skipped, not a text file.")
@@ -96,7 +96,7 @@ class Tracks:
         return track
 
     def let_go(self, track: Track) -> None:
-        """Close a file that is no more, so that its space is free again."""
+        """Close the file of `track`, which was deleted, so that its space is free again."""
         for file in [file for file in self._files if file.byte_reader is track.byte_reader]:
             self._files.remove(file)
             for source in self.sources:

@@ -28,7 +28,14 @@ _LISTED: Final = 8
 def unheard_services(
     query: Query, returned: Iterable[str], tracks: Sequence[Track], facts: SessionFacts | None
 ) -> Iterator[tuple[str, Shortfall]]:
-    """Yield each service that was asked for, and is not known from anything that was read."""
+    """Yield each service that was asked for, and is not known from anything that was read.
+
+    Args:
+        query: What was asked for.
+        returned: The services of the lines that were returned.
+        tracks: All streams.
+        facts: Of the session that was asked for; None for a window.
+    """
     known = {*returned, *(facts.services if facts else ()), *(track.service for track in tracks)}
     for name in query.services:
         if {name, HOSTS.get(name, name)} & known:
@@ -43,7 +50,7 @@ def unheard_services(
 
 
 def unheard_so_far(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
-    """Yield a sentence for each service that is waited for, and that nothing is known of yet."""
+    """Yield a sentence for each service that `query` waits for, and that nothing in `tracks` tells of yet."""
     for name, why in unheard_services(query, (), tracks, None):
         meant = why.detail.partition("; ")[2]
         words = f"No lines of {name} so far{f'; {meant}' if meant else ''}"
@@ -51,7 +58,7 @@ def unheard_so_far(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
 
 
 def unheard_people(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
-    """Yield a sentence for a user, and for a room, of whom nothing was read at all."""
+    """Yield a sentence for the user, and for the room, that `query` names and that no line of `tracks` belongs to."""
     for what, name, alone in (
         ("user", query.user, Query(query.since, query.until, user=query.user)),
         ("room", query.room, Query(query.since, query.until, room=query.room)),

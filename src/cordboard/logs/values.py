@@ -5,7 +5,7 @@ from typing import Any
 
 
 def number(value: Any) -> float | None:
-    """Return a value of ``meta`` as a number; None when it is none."""
+    """Return `value`, of ``meta``, as a number; None when it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

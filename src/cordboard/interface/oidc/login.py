@@ -158,7 +158,7 @@ class OidcLogin:
 
 
 def checked_provider(settings: Settings) -> tuple[str, str]:
-    """Return the issuer and the client id of the settings.
+    """Return the issuer and the client id of `settings`.
 
     Raises:
         SettingsError: One of them is missing or invalid.
@@ -181,7 +181,7 @@ def checked_provider(settings: Settings) -> tuple[str, str]:
 
 
 def login_limits(settings: Settings) -> LoginLimits:
-    """Return how long a login lasts.
+    """Return how long a login lasts by `settings`.
 
     Raises:
         SettingsError: A call could outlast it.

@@ -89,7 +89,7 @@ def _session_words(names: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def formats_from(table: Mapping[str, Any]) -> Formats:
-    """Return what ``[logs]`` of ``cordboard.toml`` says; its names come before the usual ones.
+    """Return what `table`, ``[logs]`` of ``cordboard.toml``, says; its names come before the usual ones.
 
     Raises:
         SettingsError: It holds something else than ``keys`` and ``timezone``.

@@ -89,7 +89,7 @@ _NO_NUMBER: Final = pattern(r"([:,\[]\s*)(?:NaN|-?Infinity)(?=\s*[,}\]])")
 
 
 def decode_loosely(text: bytes | str) -> Any:
-    """Return the value; numbers that JSON cannot say are None.
+    """Return the value of `text`; numbers that JSON cannot say are None.
 
     Raises:
         ValueError: It is no JSON even then.
@@ -105,7 +105,7 @@ def decode_loosely(text: bytes | str) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """Return a value as compact JSON."""
+    """Return `value` as compact JSON."""
     import msgspec
 
     return msgspec.json.encode(value)
@@ -116,9 +116,9 @@ _SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029
 
 
 def escaped(data: bytes) -> bytes:
-    """Return JSON without the controls that a terminal obeys, or that part lines, though JSON allows them.
+    """Return `data`, which is JSON, without the controls that a terminal obeys, or that part lines.
 
-    U+0080 to U+009F, U+2028 and U+2029 become escapes of JSON.
+    JSON allows U+0080 to U+009F, U+2028 and U+2029 as they are; here they become escapes.
     """
     if data.isascii():
         return data

@@ -194,7 +194,7 @@ def _ends_trace(before: bytes, text: bytes) -> bool:
 
 
 def begins(line: bytes) -> bool:
-    """Say whether a line surely begins an entry, whatever stood before it."""
+    """Return whether `line` surely begins an entry, whatever stood before it."""
     if own_key(line) is not None:
         return True
     inner = unwrap(line)
@@ -204,10 +204,10 @@ def begins(line: bytes) -> bool:
 
 
 def parted(text: bytes) -> list[bytes]:
-    """Return a line as the lines of ours that it was made of.
+    """Return `text`, one line, as the lines of ours that it was made of.
 
-    The last line of a process that was killed while it wrote may lack its end and its newline; the
-    first line of the next process then stands directly behind it.
+    The last line of a process that was killed while it wrote may lack its end and its newline; the first line of
+    the next process then stands directly behind it.
     """
     if not holds_another(text) or _is_json(text):
         return [text]

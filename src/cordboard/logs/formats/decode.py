@@ -116,7 +116,7 @@ def record_of(
 
 
 def is_own(record: Mapping[str, Any]) -> bool:
-    """Return whether a decoded object is a record of the contract, each key of its type."""
+    """Return whether `record`, a decoded object, is a record of the contract, each key of its type."""
     try:
         return (
             type(record[SEQ]) is int
@@ -158,7 +158,7 @@ def _repaired(head: bytes) -> tuple[Any, str]:
 
 
 def is_text(raw: bytes) -> bool:
-    """Say whether bytes are valid UTF-8."""
+    """Return whether `raw` is valid UTF-8."""
     if raw.isascii():
         return True
     try:

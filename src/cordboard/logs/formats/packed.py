@@ -50,7 +50,7 @@ class PackedByteReader:
         self._restart()
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes at ``offset`` of what was compressed."""
+        """Return up to `size` bytes at `offset` of what was compressed."""
         if offset < self._base:
             self._restart()
         while len(self._buffer) < offset - self._base + size:
@@ -64,7 +64,7 @@ class PackedByteReader:
         return bytes(self._buffer[begin : begin + size])
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
-        """Read up to ``size`` bytes at ``offset``; return how many."""
+        """Read up to `size` bytes at `offset` into the beginning of `buffer`; return how many."""
         data = self.read(offset, size)
         buffer[: len(data)] = data
         return len(data)

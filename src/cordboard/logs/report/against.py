@@ -105,7 +105,7 @@ class Comparison:
 
 
 def compare(one: Model, other: Model) -> Comparison:
-    """Return where two calls differ."""
+    """Return where the call of the model `one` differs from that of `other`."""
     ones, others = one.session, other.session
     if ones is None or others is None:
         return Comparison(one, other, (), None)
@@ -314,7 +314,7 @@ def _statistic(one: Session, other: Session, which: str, name: str) -> tuple[Any
 
 
 def text(found: Comparison) -> Iterator[str]:
-    """Give a comparison line by line."""
+    """Give the comparison `found` line by line."""
     names = [one_line(str(model.header.session_id), 140) for model in (found.one, found.other)]
     yield from wrapped(f"{names[0]} AGAINST {names[1]}")
     yield "=" * COLUMNS

@@ -60,7 +60,7 @@ def written(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
 
 
 def write(path: Path, pieces: Iterable[str]) -> None:
-    """Write a text, whole or not at all."""
+    """Write `pieces` of a text to `path`, whole or not at all."""
     with written(path) as file:
         file.writelines(piece.encode() for piece in pieces)
 
@@ -120,7 +120,7 @@ def _in_words(path: Path) -> Iterator[None]:
 
 
 def file_name(source: str) -> str:
-    """Return the name under which a source's lines are kept.
+    """Return the name under which the lines of `source` are kept.
 
     ``namespace/pod/container`` becomes ``namespace-pod-container.jsonl``, with ``-previous`` where
     ``(previous)`` stands behind it; a file keeps its name, without the ending of its compression.
@@ -153,7 +153,7 @@ class Spread:
         self._bytes = 0
 
     def add(self, line: Line) -> None:
-        """Take one line."""
+        """Take `line`."""
         name = self._names.get(line.source) or self._named(line.source)
         raw = self._form(line) + b"\n"
         self._waiting.setdefault(name, []).append(raw)
@@ -180,7 +180,7 @@ class Spread:
 
 
 def coverage_json(coverage: Coverage) -> str:
-    """Return a coverage as JSON for people and programs."""
+    """Return `coverage` as JSON for people and programs."""
     return _json({"complete": coverage.complete, **clean_record(coverage.as_dict())})
 
 
@@ -194,7 +194,7 @@ def versions_json() -> str:
 
 
 def pack(archive: BinaryIO, folder: Path) -> None:
-    """Write a zip archive of all files of a folder."""
+    """Write a zip archive of all files of `folder` to `archive`."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in sorted(folder.rglob("*")):
             if path.is_file():

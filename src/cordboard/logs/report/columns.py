@@ -11,7 +11,13 @@ COLUMNS: Final = 100
 
 
 def wrapped(text: str, indent: str = "", hanging: str | None = None) -> Iterator[str]:
-    """Give ``text`` in lines of at most COLUMNS columns; wide characters count as two."""
+    """Give `text` in lines of at most COLUMNS columns; wide characters count as two.
+
+    Args:
+        text: The text, of any number of lines.
+        indent: What the first line begins with.
+        hanging: What the others begin with; by default `indent`.
+    """
     start = indent
     for paragraph in visible(text).replace("\t", "    ").split("\n"):
         rest = paragraph
@@ -28,7 +34,7 @@ def wrapped(text: str, indent: str = "", hanging: str | None = None) -> Iterator
 
 
 def width(text: str) -> int:
-    """Return how many columns a text takes."""
+    """Return how many columns `text` takes."""
     return len(text) if text.isascii() else sum(map(_wide, text))
 
 
@@ -45,7 +51,7 @@ def _fits(text: str, room: int) -> int:
 
 
 def padded(text: str, columns: int) -> str:
-    """Return a text of one line, cut or filled to so many columns."""
+    """Return `text` on one line, cut or filled to so many `columns`."""
     flat = one_line(text)
     if width(flat) > columns:
         flat = flat[: _fits(flat, columns - 1)] + "…"
@@ -53,5 +59,5 @@ def padded(text: str, columns: int) -> str:
 
 
 def title(text: str) -> tuple[str, str, str]:
-    """Return the lines above a section."""
+    """Return the lines above a section whose title is `text`."""
     return "", text, "-" * width(text)

@@ -127,7 +127,7 @@ class HeadTail(Generic[T]):
         self.added = 0
 
     def add(self, item: T, size: int = 0) -> None:
-        """Take one item."""
+        """Take `item`, whose `size` counts towards the bound."""
         self.added += 1
         if len(self._head) < self._half and self._head_size < self._half_size:
             self._head.append(item)
@@ -177,7 +177,7 @@ def one_line(text: str, limit: int = 0) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return a value of a record as a text: a text as it is, anything else as JSON."""
+    """Return `value`, of a record, as a text: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
 
 
@@ -195,7 +195,7 @@ def _value(value: Any) -> str:
 
 
 def microseconds(timestamp: Any) -> int | None:
-    """Return the microseconds since 1970 that a timestamp names; None when it names no time."""
+    """Return the microseconds since 1970 that `timestamp` names; None when it names no time."""
     if not isinstance(timestamp, str):
         return None
     try:
@@ -208,17 +208,17 @@ def microseconds(timestamp: Any) -> int | None:
 
 
 def clock(us: int | None) -> str:
-    """Return the time of day in UTC, to the millisecond."""
+    """Return the time of day of `us`, microseconds since 1970, in UTC, to the millisecond."""
     return "--:--:--.---" if us is None else timestamp_of(us)[11:23]
 
 
 def day_and_clock(us: int | None) -> str:
-    """Return day and time in UTC, to the second."""
+    """Return day and time of `us`, microseconds since 1970, in UTC, to the second."""
     return "unknown" if us is None else timestamp_of(us)[:19].replace("T", " ") + " UTC"
 
 
 def length(ms: float | None) -> str:
-    """Return a length for people: ``348 ms``, ``2.1 s``, ``3 min 12 s``."""
+    """Return a length of `ms` milliseconds for people: ``348 ms``, ``2.1 s``, ``3 min 12 s``."""
     if ms is None or not math.isfinite(ms):
         return "-"
     if ms < 0:
@@ -236,13 +236,13 @@ def length(ms: float | None) -> str:
 
 
 def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record without secrets, as JSON and a browser can say it."""
+    """Return `record` without secrets, as JSON and a browser can say it."""
     clean: dict[str, Any] = _clean_container(record, 0, cut=True)
     return clean
 
 
 def clean_raw(raw: bytes) -> bytes:
-    """Return the bytes of a line without secrets; the same bytes where there are none."""
+    """Return `raw`, the bytes of a line, without secrets; the same bytes where there are none."""
     text = raw.decode("utf-8", "surrogateescape")
     if text.lstrip().startswith("{"):
         try:

@@ -54,7 +54,7 @@ _SCRIPT_ENDS: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]"
 
 
 def page(model: Model, rows: "RowMaker") -> Iterator[str]:
-    """Give the page, piece by piece."""
+    """Give the page of `model` with its `rows`, piece by piece."""
     template = _environment().get_template("page.html")
     style, script = own_file("page.css"), own_script()
     return template.generate(
@@ -69,7 +69,7 @@ def page(model: Model, rows: "RowMaker") -> Iterator[str]:
 
 
 def sections(model: Model) -> list[tuple[str, str, str]]:
-    """Return the sections of the page before the lines: of each its id, its label and its HTML.
+    """Return the sections of the page of `model` before the lines: of each its id, its label and its HTML.
 
     Links lead to the lines: ``#L1`` is the first one.
     """
@@ -85,7 +85,7 @@ def sections(model: Model) -> list[tuple[str, str, str]]:
 
 @cache
 def own_file(name: str) -> str:
-    """Return a file of the page."""
+    """Return the text of a file of the page, by its `name`."""
     return files("cordboard.logs.report").joinpath(name).read_text("utf-8")
 
 
@@ -146,7 +146,13 @@ class RowMaker:
         return self._rows.left_out
 
     def add(self, record: Mapping[str, Any], source: str, attribution: str) -> None:
-        """Take one record, clean already."""
+        """Take one line.
+
+        Args:
+            record: Its record, clean already.
+            source: Where it was found.
+            attribution: How its session is known, and from what, in words.
+        """
         rest = dict(record)
         us = self._time(rest)
         cells: dict[str, Any] = {"source": source, "attribution": attribution}

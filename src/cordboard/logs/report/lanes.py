@@ -101,7 +101,7 @@ class LaneMaker:
         self._notable = 0
 
     def add(self, item: Entry) -> None:
-        """Take one line."""
+        """Take the line `item`."""
         known = item.service in self._told or len(self._told) < LANES_MAX
         told = self._told.setdefault(item.service if known else OTHERS, _Told())
         told.levels[item.level] += 1
@@ -153,7 +153,7 @@ class TroubleFinder:
         self._room = {"error": BLOCKS_MAX, "warn": BLOCKS_MAX // 3}
 
     def add(self, item: Entry) -> None:
-        """Take one line."""
+        """Take the line `item`."""
         if item.bad:
             self._levels[item.level] += 1
             self._take(item)
@@ -185,5 +185,5 @@ class TroubleFinder:
 
 
 def is_warning(block: Sequence[Entry]) -> bool:
-    """Say whether a block holds warnings, but no errors."""
+    """Return whether `block` holds warnings, but no errors."""
     return all(item.level != "error" for item in block)

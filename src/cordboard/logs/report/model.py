@@ -216,7 +216,7 @@ class ModelMaker:
         self._lines = 0
 
     def add(self, record: Mapping[str, Any]) -> Entry:
-        """Take one record; return it as a line."""
+        """Take `record`, clean already; return it as a line."""
         item = Entry(self._lines, record, self._header.session_id)
         self._lines += 1
         self._lanes.add(item)
@@ -231,7 +231,7 @@ class ModelMaker:
         return item
 
     def model(self, coverage: Coverage) -> Model:
-        """Return the model of all records so far."""
+        """Return the model of all records so far, with the `coverage` of the query."""
         sessions = tuple(
             sorted(
                 (Session(name, told) for name, told in self._told.items()),

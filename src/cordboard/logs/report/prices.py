@@ -39,7 +39,7 @@ class Prices:
     apart: frozenset[str] = frozenset()
 
     def cost(self, used: Usage) -> float | None:
-        """Return what a service consumed in money; None where an amount has no price."""
+        """Return what the service of `used` cost; None where an amount has no price."""
         name = next((n for n in _names(used) if n in self.by_name), None)
         if name is None or not used.amounts:
             return None
@@ -50,12 +50,12 @@ class Prices:
         return sum(amount / _UNITS[key] * prices[key] for key, amount in amounts.items())
 
     def total(self, usage: Iterable[Usage]) -> float | None:
-        """Return the sum of what has a price; None where nothing has one."""
+        """Return the sum of what of `usage` has a price; None where nothing has one."""
         costs = [cost for used in usage if (cost := self.cost(used)) is not None]
         return sum(costs) if costs else None
 
     def words(self, cost: float | None) -> str:
-        """Return an amount of money for people; empty for None."""
+        """Return the amount of money `cost` for people; empty for None."""
         return "" if cost is None else f"{cost:,.4f} {self.currency}".rstrip()
 
     def _amounts(self, used: Usage, prices: Mapping[str, float], name: str) -> dict[str, float]:
@@ -86,7 +86,7 @@ def _names(used: Usage) -> list[str]:
 
 
 def prices_from(table: Mapping[str, Any]) -> Prices:
-    """Return the prices that a table states.
+    """Return the prices that `table`, ``[prices]`` of ``cordboard.toml``, states.
 
     Raises:
         SettingsError: It states something else.

@@ -56,7 +56,7 @@ class Tool:
 
 
 def tools(events: Iterable[Entry]) -> tuple[Tool, ...]:
-    """Return the calls of tools in the order in which they began."""
+    """Return the calls of tools that `events` tell of, in the order in which they began."""
     found: dict[tuple[int | None, str], Tool] = {}
     for item in events:
         if item.event not in {"tool.started", "tool.ended"}:
@@ -109,7 +109,7 @@ class Usage:
 
 
 def usage(events: Iterable[Entry]) -> tuple[Usage, ...]:
-    """Return what each service consumed, in the order of the first reports."""
+    """Return what each service consumed, as `events` tell, in the order of the first reports."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for item in events:
         if item.event != "service.usage":
@@ -167,7 +167,7 @@ class Speech:
 
 
 def speech(events: Sequence[Entry]) -> Speech:
-    """Return who spoke when, by the times of the speech itself."""
+    """Return who spoke when, by the times of the speech itself that `events`, in time order, tell."""
     spans = {who: found for who in SPEAKERS if (found := _spoken(events, who))}
     overlap = _overlap(spans["user"], spans["bot"]) if len(spans) == len(SPEAKERS) else []
     return Speech(spans, overlap)
@@ -222,7 +222,7 @@ def _overlap(ones: Sequence[Span], others: Sequence[Span]) -> list[Span]:
 
 
 def total_ms(spans: Iterable[Span]) -> float:
-    """Return how long spans are together."""
+    """Return how many milliseconds `spans` are together."""
     return sum(end - begin for begin, end in spans) / 1000
 
 
@@ -322,7 +322,7 @@ class NetworkEnd:
 
 
 def network(events: Sequence[Entry]) -> tuple[NetworkEnd, ...]:
-    """Return what each end of the media connection reported."""
+    """Return what each end of the media connection reported in `events`, which are in time order."""
     lanes: dict[str, list[Entry]] = {}
     for item in events:
         if item.event in {"media.stats", "media.warning"}:

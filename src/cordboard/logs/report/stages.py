@@ -187,7 +187,7 @@ class Stay:
         return [item for item in self.events if item.event not in FREQUENT]
 
     def has(self, *names: str) -> bool:
-        """Say whether there is an event of one of these names."""
+        """Return whether there is an event of one of these `names`."""
         return not self.first.keys().isdisjoint(names)
 
     @property
@@ -205,7 +205,7 @@ class Stay:
 
 
 def between(first: Entry | None, last: Entry | None) -> float | None:
-    """Return the milliseconds from one entry to another; None where they are not known."""
+    """Return the milliseconds from the entry `first` to the entry `last`; None where they are not known."""
     if first is None or last is None or first.us is None or last.us is None:
         return None
     return (last.us - first.us) / 1000

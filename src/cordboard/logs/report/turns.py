@@ -133,7 +133,7 @@ def _positive(parts: Iterable[tuple[str, Any]]) -> tuple[tuple[str, float], ...]
 
 
 def heard_ms(item: Entry) -> float | None:
-    """Return the latency that the caller heard, if a line tells of one."""
+    """Return the latency that the caller heard, if `item` tells of one."""
     return number(item.meta.get("heard_ms")) if item.event == "turn.heard" else None
 
 

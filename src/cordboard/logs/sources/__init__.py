@@ -44,7 +44,7 @@ class Stream(Protocol):
         """Yield the bytes of the query's window as they come, in chunks of any size.
 
         Called once, in a thread of its own; it may block. More than the window is no harm: the
-        reader narrows it. Ends at the end of what is there; following, at the end of the stream's
+        reader narrows it. Ends at the end of what is there; with `follow`, at the end of the stream's
         life or after `close`. Never raises for what a user may meet: it ends, and `shortfalls`
         says why.
         """
@@ -77,7 +77,7 @@ class Source(Protocol):
     name: str
 
     def locate(self, session: str) -> Whereabouts | None:  # noqa: ARG002 - few sources know
-        """Return when and where a session ran; None where this source cannot know.
+        """Return when and where the session with the id `session` ran; None where this source cannot know.
 
         Raises:
             CordboardError: It could know, and does not answer, or does not know this session.
@@ -87,7 +87,7 @@ class Source(Protocol):
     def streams(self, query: Query) -> Iterable[Stream]:
         """List what is there. While following it is called again and again: then only what is new.
 
-        It may look at the query to ask for less (window, session), never for other than what fits.
+        It may look at `query` to ask for less (window, session), never for other than what fits.
 
         Raises:
             CordboardError: Nothing at all can be read from here.
@@ -99,7 +99,7 @@ class Source(Protocol):
         return ()
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the equivalent commands of the source's own tool, to be pasted into a shell."""
+        """Return the commands of the source's own tool that answer `query`, to be pasted into a shell."""
         ...
 
     def notes(self) -> Sequence[str]:
@@ -107,7 +107,7 @@ class Source(Protocol):
         return ()
 
     def forget(self, stream: Stream) -> None:  # noqa: ARG002 - few sources remember
-        """Take note that a stream is no more."""
+        """Take note that `stream` is no more."""
         return
 
     def facts(self) -> Sequence[str]:

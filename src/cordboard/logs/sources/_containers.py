@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.query import Query
 
 Group = Literal["", "init", "ephemeral"]
 
@@ -65,7 +66,7 @@ class Run:
 
 
 def runs(pod: Mapping[str, Any]) -> Iterator[Run]:
-    """Yield the runs of all containers of a pod; those without a log say why."""
+    """Yield the runs of all containers of `pod`, as the API returns it; those without a log say why."""
     meta, status = pod["metadata"], pod.get("status") or {}
     for group, declared, told in _GROUPS:
         known = {item["name"]: item for item in status.get(told) or []}
@@ -76,15 +77,28 @@ def runs(pod: Mapping[str, Any]) -> Iterator[Run]:
 
 
 def session_of(pod: Mapping[str, Any]) -> str | None:
-    """Return the one session that a pod can speak of; None where it may be any."""
+    """Return the one session that `pod`, or a Job, can log lines of; None where it may be any."""
     return (pod["metadata"].get("annotations") or {}).get(SESSION_ID)
 
 
 def outside(run: Run, since: str | None, until: str | None) -> bool:
-    """Say whether a run lies wholly before or after a window."""
+    """Return whether `run` lies wholly before the timestamp `since`, or after `until`."""
     too_late = until and run.started and run.started[:19] > until[:19]
     too_early = since and run.ended and run.ended < since[:19]
     return bool(too_late or too_early)
+
+
+def has_run(job: Mapping[str, Any], query: Query) -> bool:
+    """Return whether the pod of `job`, a Job, ran in the window of `query`, and may have logged of its session."""
+    status = job.get("status") or {}
+    if not (status.get("failed") or status.get("succeeded") or status.get("active")):
+        return False
+    if query.session and session_of(job) != query.session:
+        return False
+    life = Run(
+        "", "", "", "", "", started=status.get("startTime"), ended=status.get("completionTime")
+    )
+    return not outside(life, query.since, query.until)
 
 
 def _runs(first: Run, told: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Run]:

@@ -97,7 +97,7 @@ class Store:
             response.close()
 
     def lines(self, path: str, values: Mapping[str, str], *, post: bool = False) -> Iterator[bytes]:
-        """Yield the lines of an answer, without their newlines; arguments and errors as `read`."""
+        """Yield the lines of an answer, without their newlines; `path`, `values`, `post` and errors as for `read`."""
         rest = b""
         for chunk in self.read(path, values, post=post):
             *whole, rest = (rest + chunk).split(b"\n")
@@ -106,7 +106,7 @@ class Store:
             yield rest
 
     def json(self, path: str, values: Mapping[str, str], *, post: bool = False) -> Any:
-        """Return the decoded body of an answer; arguments and errors as `read`."""
+        """Return the decoded body of an answer; `path`, `values`, `post` and errors as for `read`."""
         body = b"".join(self.read(path, values, post=post))
         try:
             return json.loads(body)

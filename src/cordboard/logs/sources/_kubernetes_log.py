@@ -102,7 +102,7 @@ class Log:
     async def chunks(self, *, follow: bool) -> AsyncGenerator[bytes]:
         """Yield whole lines behind their timestamps, each once.
 
-        A broken connection is opened anew where it broke. Following, it goes on until the run is
+        A broken connection is opened anew where it broke. With `follow`, it goes on until the run is
         over, however long the API is away.
         """
         tries, pause_s = 0, PAUSE_FIRST_S
@@ -220,7 +220,7 @@ class Place:
         return (self.second + self.zone).decode() if self.second else None
 
     def note(self, lines: bytes) -> None:
-        """Remember that these whole lines were given."""
+        """Remember that `lines`, which are whole, were given."""
         last = lines[lines.rfind(b"\n", 0, len(lines) - 1) + 1 :]
         second = last[:_SECOND]
         if second > self.second or not self._first:
@@ -232,14 +232,14 @@ class Place:
         self._given += lines.startswith(self.second) + lines.count(b"\n" + self.second)
 
     def resume(self, lines: bytes) -> None:
-        """A new connection begins with these lines. What comes twice is no harm, a loss would be."""
+        """Note that a new connection begins with `lines`. What comes twice is no harm, a loss would be."""
         if lines[: lines.find(b"\n")] == self._first:
             self._skip = self._given
         else:
             self._first, self._given = b"", 0
 
     def after(self, lines: bytes) -> bytes:
-        """Take off what was given already."""
+        """Return `lines` without those that were given already."""
         while self._skip and lines:
             _, _, lines = lines.partition(b"\n")
             self._skip -= 1

@@ -118,7 +118,7 @@ class Proof:
         self.spots = _apart(spots)
 
     def watched(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield lines; note their numbers."""
+        """Yield `lines`; note their numbers."""
         for line in lines:
             number = number_of(line.rstrip(b"\n"))
             if number is not None and number[0] in self._seen:

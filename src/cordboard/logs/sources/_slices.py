@@ -58,7 +58,7 @@ class Slice(NamedTuple):
         return Slice(self.begin, middle), Slice(middle, self.end)
 
     def within(self, other: "Slice") -> "Slice":
-        """Return the part that is in another slice; an empty one where none is."""
+        """Return the part that is in the slice `other`; an empty one where none is."""
         begin = min(max(self.begin, other.begin), other.end)
         return Slice(begin, max(begin, min(self.end, other.end)))
 
@@ -126,5 +126,5 @@ def line_of(nanosecond: int, text: str) -> bytes:
 
 
 def quoted(text: str) -> str:
-    """Return a text in quotation marks, as the query languages of Loki and VictoriaLogs write it."""
+    """Return `text` in quotation marks, as the query languages of Loki and VictoriaLogs write it."""
     return encode(text).decode()

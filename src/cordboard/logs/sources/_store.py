@@ -89,7 +89,12 @@ class StoreSource(Source):
         boots: Sequence[str],  # noqa: ARG002
         stream: "StoreStream",  # noqa: ARG002
     ) -> Mapping[str, Count]:
-        """Return how many lines of some processes it has in a slice, or most of it, and their numbers, where it can tell.
+        """Return how many lines of some processes it has, and their numbers, where it can tell.
+
+        Args:
+            window: The slice of which all or most is counted.
+            boots: The processes.
+            stream: The one that asks.
 
         Raises:
             StoreError: The store does not answer as asked.
@@ -97,7 +102,7 @@ class StoreSource(Source):
         return {}
 
     def numbers(self, window: Slice, boot: str, stream: "StoreStream") -> Iterator[tuple[int, int]]:
-        """Yield the number of each line of a process in a slice, and its time in nanoseconds."""
+        """Yield number and time, in nanoseconds, of each line of the process `boot` in `window`; `stream` asks."""
         for line in self.lines(window, {boot: BOOT}, stream):
             text = unwrap(line.rstrip(b"\n")).text
             if (number := number_of(text)) is not None and number[0] == boot.encode():
@@ -105,18 +110,18 @@ class StoreSource(Source):
 
     @abstractmethod
     def job_lines(self, window: Slice, prefix: str, stream: "StoreStream") -> Iterator[bytes]:
-        """Yield the lines of the pods whose names begin with a text."""
+        """Yield the lines in `window` of the pods whose names begin with `prefix`; `stream` asks."""
         ...
 
     def arrivals(
         self, window: Slice, terms: Terms, stream: "StoreStream"
     ) -> Iterator[tuple[Hashable, bytes]]:
-        """Yield the same as `lines`, each with what tells it from all others."""
+        """Yield what `lines` yields of `window`, `terms` and `stream`, each with what tells it from all others."""
         for line in self.lines(window, terms, stream):
             yield line, line
 
     def window(self, query: Query) -> Slice:
-        """Return the window of a query."""
+        """Return the window of `query`; without a beginning, it reaches as far back as the source looks."""
         now = time.time_ns()
         end = now + NANOSECONDS if query.end == HIGHEST else nanoseconds(query.end)
         begin = 0
@@ -127,7 +132,7 @@ class StoreSource(Source):
         return Slice(begin, max(begin, end))
 
     def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:  # noqa: ARG002 - few stores do
-        """Yield what the store leaves out of a window without a word."""
+        """Yield what the store leaves out of `window`, that of `query`, without a word."""
         yield from ()
 
     def streams(self, query: Query) -> Iterable[Stream]:
@@ -190,14 +195,14 @@ class StoreStream(Stream):
         self._proven: Runs = {}
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the lines of the window; following, go on with what arrives."""
+        """Yield the lines of the window; with `follow`, those that arrive from now on."""
         try:
             yield from self.caught(self._followed() if follow else self._settled())
         finally:
             self._tell(None)
 
     def caught(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield lines up to an error of the store, which becomes a reason."""
+        """Yield `lines` up to an error of the store, which becomes a reason."""
         try:
             yield from lines
         except StoreError as error:
@@ -222,7 +227,7 @@ class StoreStream(Stream):
             self.source.interrupt()
 
     def note_pod(self, pod: str, line: bytes) -> None:
-        """Note the pod of a line, if it is a bot's or a runner's, while the lines of the session are looked for."""
+        """Note the `pod` of `line`, if it is a bot's or a runner's, while the session is looked for."""
         if pod and not self.near.done() and _OF_ONE_PROCESS.search(line) is not None:
             self.pods.add(pod)
 

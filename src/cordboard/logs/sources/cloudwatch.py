@@ -106,7 +106,7 @@ class CloudWatch(StoreSource):
         self.may_query = may_query
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the requests as the AWS command line makes them."""
+        """Return the requests for `query` as the AWS command line makes them."""
         commands = []
         for group in self.parts:
             window = self.window(query)
@@ -133,7 +133,13 @@ class CloudWatch(StoreSource):
         )
 
     def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
-        """Yield the lines of a window, of a long one by queries of Logs Insights."""
+        """Yield the lines of `window` with one of `terms`, of a long one by queries of Logs Insights.
+
+        Args:
+            window: The slice.
+            terms: The texts, each with its key; none for all lines.
+            stream: The one of the group.
+        """
         is_long = window.end - window.begin > INSIGHTS_FROM_S * NANOSECONDS
         if terms and is_long and self.may_query:
             lines = self._queried(window, list(terms), stream)
@@ -145,20 +151,26 @@ class CloudWatch(StoreSource):
             yield line
 
     def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
-        """Yield the lines of the pods whose names begin with a text: agents put the name into the event."""
+        """Yield the lines in `window` that name a pod beginning with `prefix`, as agents do; `stream` asks."""
         yield from self.lines(window, {prefix: ""}, stream)
 
     def arrivals(
         self, window: Slice, terms: Terms, stream: StoreStream
     ) -> Iterator[tuple[Hashable, bytes]]:
-        """Yield the lines of a window with the ids of their events: two may be equal otherwise."""
+        """Yield the lines of `window` with one of `terms`, and the ids of their events; `stream` asks.
+
+        Two events may be equal otherwise.
+        """
         for event in self._events(window, terms, stream):
             yield event.event_id, event.line
 
     def counts(
         self, window: Slice, boots: Sequence[str], stream: StoreStream
     ) -> Mapping[str, Count]:
-        """Return the counts of processes, by a query of Logs Insights; none where none may be used."""
+        """Return the counts of the processes `boots` in `window`, by a query of Logs Insights on the group of `stream`.
+
+        None are returned where no query may be started.
+        """
         # The seconds within the window: what is counted beyond it would seem to be missing.
         seconds = -(-window.begin // NANOSECONDS), window.end // NANOSECONDS - 1
         if not self.may_query or seconds[0] > seconds[1]:

@@ -100,7 +100,7 @@ class Command(Source):
         return [self._stream]
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the command as a shell takes it."""
+        """Return the command for `query` as a shell takes it."""
         return [shlex.join(self._words(query))]
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class File(Stream):
         return self.status.st_dev, self.status.st_ino
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - files are followed by their names
-        """Yield all of its bytes, decompressed."""
+        """Yield all of its bytes, decompressed; `follow` changes nothing, as files are followed by their names."""
         at = 0
         while data := self.byte_reader.read(at, _CHUNK_BYTES):
             yield data
@@ -107,7 +107,7 @@ class Directory(Source):
         self._answers: dict[str, Answer] = {}
 
     def streams(self, query: Query) -> Iterable[File]:  # noqa: ARG002 - all are looked at
-        """Open what is there and was not before.
+        """Open what is there and was not before, whatever the `query`.
 
         Raises:
             NotFoundError: There is no such directory.
@@ -157,13 +157,13 @@ class Directory(Source):
         return (f"{readable(self.name)}: skipped {files} whose {names} with a dot.",)
 
     def forget(self, stream: Stream) -> None:
-        """Take note that a file is no more: another one may come to have its number."""
+        """Take note that `stream`, a file, is no more: another one may come to have its number."""
         self._known = {
             identity: file for identity, file in self._known.items() if file is not stream
         }
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return what a shell would do."""
+        """Return the command of a shell for `query`: the session or the user, and the window."""
         import shlex
 
         path = shlex.quote(self.name)
@@ -263,7 +263,7 @@ def _is_binary(head: bytes) -> bool:
 
 
 def readable(path: str) -> str:
-    r"""Return a path as valid text: bytes of it that are not UTF-8 as ``\xe9``."""
+    r"""Return `path` as valid text: bytes of it that are not UTF-8 as ``\xe9``."""
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -274,7 +274,7 @@ def _plain(path: str) -> str:
 
 
 def open_source(options: Mapping[str, Any]) -> Directory:
-    """Return the source of one entry of ``[environments]``, which has a ``path``.
+    """Return the source of one entry of ``[environments]``, whose `options` are a ``path``.
 
     Raises:
         SettingsError: An option is missing or unknown.

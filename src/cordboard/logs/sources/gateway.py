@@ -70,11 +70,11 @@ class Gateway(Source):
             raise CordboardError("it is not a gateway") from error
 
     def streams(self, query: Query) -> Iterable[Stream]:  # noqa: ARG002 - it keeps no lines
-        """Return nothing."""
+        """Return nothing, whatever the `query`."""
         return ()
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the request as ``curl`` makes it, of a query of a session without a time."""
+        """Return the request as ``curl`` makes it, if `query` is one of a session without a time."""
         if query.session is None or not query.may_be_located:
             return ()
         return [f"curl -s {shlex.quote(self._store.shown + session_path(query.session))}"]

@@ -33,7 +33,7 @@ from cordboard.kube import Kube, Object, ObjectChange, ObjectList, WatchFailure,
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources._containers import Run, outside, runs, session_of
+from cordboard.logs.sources._containers import has_run, outside, runs, session_of
 from cordboard.logs.sources._kubernetes_log import Log, Pace
 from cordboard.logs.sources._options import checked
 
@@ -94,11 +94,11 @@ class Worker:
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin some work."""
+        """Begin `work` in the thread; return its future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do some work and return what it returns."""
+        """Do `work` in the thread, and return what it returns."""
         future = self.submit(work)
         try:
             return future.result()
@@ -144,7 +144,7 @@ class Cluster(Source):
         self._followers: list[Future[None]] = []
 
     def streams(self, query: Query) -> Iterable["_ContainerStream"]:
-        """List the runs of containers that have a log; following, only what is new.
+        """List the runs of containers with a log that `query` may concern; following, only what is new.
 
         Raises:
             CordboardError: The cluster does not answer, or shows no pod to this user.
@@ -164,7 +164,7 @@ class Cluster(Source):
         return (f"as the user of context {self._kube.name}",)
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the commands of kubectl that would show the same."""
+        """Return the commands of kubectl that would show what answers `query`."""
         since = f"--since-time={query.since[:19]}Z" if query.since else ""
         base = ["kubectl", "--context", self._kube.name]
         commands = [shlex.join([*base, "get", "pods", *self._where(), "-o", "wide"])]
@@ -288,7 +288,7 @@ class Cluster(Source):
             (pod["metadata"].get("labels") or {}).get("job-name") for pod in self._pods.values()
         }
         for job in jobs.objects:
-            if job["metadata"]["name"] not in present and _has_run(job, query):
+            if job["metadata"]["name"] not in present and has_run(job, query):
                 name = f"{job['metadata']['namespace']}/{job['metadata']['name']}"
                 lack = Shortfall("gone", "the Job exists, but its pod was deleted")
                 self._answers[name] = Answer(name, "container", shortfalls=(lack,))
@@ -338,19 +338,6 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
                 raise
             await asyncio.sleep(max(pause_s, error.retry_after_s))
     return await ask()
-
-
-def _has_run(job: Object, query: Query) -> bool:
-    """Say whether a Job's pod ran in the window, and may have spoken of what is asked for."""
-    status = job.get("status") or {}
-    if not (status.get("failed") or status.get("succeeded") or status.get("active")):
-        return False
-    if query.session and session_of(job) != query.session:
-        return False
-    life = Run(
-        "", "", "", "", "", started=status.get("startTime"), ended=status.get("completionTime")
-    )
-    return not outside(life, query.since, query.until)
 
 
 class _ContainerStream(Stream):

@@ -110,7 +110,7 @@ class Loki(StoreSource):
         self._limits: Limits | None = None
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the requests as Loki's own command makes them."""
+        """Return the requests for `query` as Loki's own command makes them."""
         base = ["logcli", "--addr", self.store.shown]
         window = (
             [f"--from={query.since}"] if query.since else [f"--since={self.lookback_s // 3600}h"]
@@ -156,7 +156,7 @@ class Loki(StoreSource):
         return f"{self.selector} |~ {quoted('|'.join(map(re.escape, given)))}"
 
     def job_selector(self, prefix: str) -> str:
-        """Return the LogQL that selects the pods whose names begin with a text."""
+        """Return the LogQL that selects the pods whose names begin with `prefix`."""
         names = quoted(prefix.replace(".", r"\.") + ".*")
         return f"{self.selector[:-1]}, {self.pod_label}=~{names}}}"
 
@@ -189,7 +189,7 @@ class Loki(StoreSource):
         return Limits()
 
     def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:
-        """Yield that Loki leaves out what is older than the tenant may see."""
+        """Yield that Loki leaves out what of `window` is older than the tenant may see, if `query` asks for it."""
         lookback_s = self.limits().lookback_s
         oldest = time.time_ns() - lookback_s * NANOSECONDS
         if lookback_s and query.first > LOWEST and window.begin < oldest:
@@ -197,11 +197,11 @@ class Loki(StoreSource):
             yield Shortfall("starts_after_window", detail)
 
     def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
-        """Yield the lines of a window, asked for in pieces no longer than Loki allows."""
+        """Yield the lines of `window` with one of `terms`, in pieces no longer than Loki allows; `stream` asks."""
         yield from self._found(window, self.logql(terms), stream)
 
     def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
-        """Yield the lines of the pods whose names begin with a text, by the label with the pod's name."""
+        """Yield the lines in `window` of pods that begin with `prefix`, by the label with the name; `stream` asks."""
         yield from self._found(window, self.job_selector(prefix), stream)
 
     @understood()
@@ -211,7 +211,10 @@ class Loki(StoreSource):
         boots: Sequence[str],
         stream: StoreStream,  # noqa: ARG002 - counts are whole or refused
     ) -> Mapping[str, Count]:
-        """Return the counts of processes; a line within another one's JSON is not counted."""
+        """Return the counts of the processes `boots` in `window`; `stream` asks.
+
+        A line within another one's JSON is not counted.
+        """
         length_s = (window.end - window.begin) // NANOSECONDS
         told = []
         for text in self._count_queries(boots, str(length_s)):

@@ -107,7 +107,7 @@ class VictoriaLogs(StoreSource):
         self.pauses_s = tuple(pauses_s)
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the requests as ``curl`` makes them."""
+        """Return the requests for `query` as ``curl`` makes them."""
         begin, end = query.since or "1970-01-01T00:00:00Z", query.until or "2262-01-01T00:00:00Z"
         window = [f"_time:[{begin}, {end})"] if query.since or query.until else []
         conditions = ["| sort by (_time)"]
@@ -149,16 +149,22 @@ class VictoriaLogs(StoreSource):
         self.store.close()
 
     def window(self, query: Query) -> Slice:
-        """Return the window, without an end to all times: rows may be of the future."""
+        """Return the window of `query`; without an end, up to that of all times: rows may be of the future."""
         window = super().window(query)
         return window if query.end < HIGHEST else Slice(window.begin, _END_NS)
 
     def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
-        """Yield the lines of a window, in slices that the server can sort."""
+        """Yield the lines of `window` with one of `terms`, in slices that the server can sort; `stream` asks."""
         yield from self._found(window, _condition(terms), stream)
 
     def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
-        """Yield the rows of the pods whose names begin with a text, in any of the fields that agents use."""
+        """Yield the rows in `window` of pods beginning with `prefix`, in any of the fields that agents use.
+
+        Args:
+            window: The slice.
+            prefix: How the names of the pods begin.
+            stream: The one that asks.
+        """
         yield from self._found(window, _of_jobs(prefix), stream)
 
     @understood()
@@ -168,7 +174,7 @@ class VictoriaLogs(StoreSource):
         boots: Sequence[str],
         stream: StoreStream,  # noqa: ARG002 - counts are whole or refused
     ) -> Mapping[str, Count]:
-        """Return the counts of processes, of rows with fields and of texts."""
+        """Return the counts of the processes `boots` in `window`, of rows with fields and of texts; `stream` asks."""
         rows = self.rows(window, f"{_condition(dict.fromkeys(boots, BOOT))} {_NUMBERED} {_COUNTED}")
         return {
             row["process"][1:]: Count(*(int(float(row[name])) for name in Count._fields))
@@ -182,7 +188,7 @@ class VictoriaLogs(StoreSource):
         boot: str,
         stream: StoreStream,  # noqa: ARG002 - rows are whole or refused
     ) -> Iterator[tuple[int, int]]:
-        """Yield number and time of each line of a process; nothing else is fetched."""
+        """Yield number and time of each line of the process `boot` in `window`, and fetch no more; `stream` asks."""
         rows = self.rows(
             window, f"{_condition({boot: BOOT})} {_NUMBERED} | fields _time, process, seq"
         )
