@@ -23,7 +23,7 @@ from cordboard.logs.timespec import LOWEST, seconds, shifted
 from cordboard.logs.timestamps import own_number
 
 _SETTLED_S: Final = 5.0  # so old a line has been followed by those of others, if it ever will
-_SAMPLE_BYTES: Final = 16 << 10
+_SAMPLE_BYTES: Final = 16 << 10  # of the beginning, or the end, of a log
 _OUTSIDE_BYTES: Final = 2 << 30  # a second at most
 HOSTS: Final = {"bot": "runner", "browser": "interface"}
 """In whose log a service's lines are."""

@@ -41,7 +41,7 @@ _TOKEN: Final = pattern(
 _PART: Final = pattern(r'"([^"]*)"|([^."]+)')
 _FIELD: Final = pattern(r'(?:"[^"]*"|[^."]+)(?:\.(?:"[^"]*"|[^."]+))*')
 _SAFE: Final = pattern(r"[A-Za-z0-9_.~:@ -]+", re.ASCII)
-_LEAST_CHARS: Final = 2
+_LEAST_CHARS: Final = 2  # a shorter text is in nearly every line
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,

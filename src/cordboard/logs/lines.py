@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol
 from cordboard.logs.timespec import LOWEST, seconds
 from cordboard.logs.timestamps import OWN_KEY
 
-_SECOND: Final = 19
-_WORDS: Final = 4
+_SECOND: Final = 19  # characters of a key, up to its second
+_WORDS: Final = 4  # of a place: two of its key, its beginning, its size
 _PLACE_BYTES: Final = 16
 _ABSENT: Final = 0x80  # in the highest byte of a size, which is below 16 MiB
 _SIZE: Final = (1 << 31) - 1

@@ -19,10 +19,10 @@ from cordboard.logs.scan import Batch
 from cordboard.logs.survey import mark_of
 from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
 
-SLACK_S: Final = 1.0
+SLACK_S: Final = 1.0  # threads write their lines in another order than they time them
 HELD_MAX_BYTES: Final = 32 << 20  # of one lane: what it may hold for the sake of order
 _MANY_ENTRIES: Final = 50_000  # so many entries may be too much; fewer are only if one is long
-_LONG_BYTES: Final = 256 << 10
+_LONG_BYTES: Final = 256 << 10  # an entry of this size: the sum of what is held is looked at
 _SIDE_BY_SIDE: Final = 8  # so many lanes are read at once, though one alone holds the others back
 
 Item = tuple[bytes, bytes, int, bool]

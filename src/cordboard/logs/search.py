@@ -29,7 +29,7 @@ from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 64 << 20  # of entries; what is more than that is read twice
 _ENTRY_BYTES: Final = 250  # of memory that an entry takes besides its bytes, as measured
-_NOTED_AT_ONCE: Final = 1000
+_NOTED_AT_ONCE: Final = 1000  # entries that are looked at together before they are let go
 _ALONE_UP_TO_BYTES: Final = 16 << 20  # a second thread takes as long to start as to search that
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 # A file may hold what several wrote, and a store's stream holds what was asked for.

@@ -18,15 +18,16 @@ from cordboard.logs.survey import survey
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.timestamps import OWN_KEY, OWN_LINE, own_key, own_number, said_key
 
-_PART_BYTES: Final = 32 * 1024 * 1024
-_PROBE_BYTES: Final = 4 * 1024
-_SAMPLE_BYTES: Final = 16 * 1024
+_PART_BYTES: Final = 32 * 1024 * 1024  # threads search a stream in parts of this size
+_PROBE_BYTES: Final = 4 * 1024  # one page of memory, which holds several usual lines
+_SAMPLE_BYTES: Final = 16 * 1024  # the longest line that our writers make
+# Where so much names no time, nothing is looked for behind it.
 _PROBE_MAX_BYTES: Final = 1024 * 1024
 
-_GRAIN_BYTES: Final = 64 * 1024
-_SLACK_S: Final = 10.0
-_SLACK_MAX_S: Final = 3600.0
-_PROBES: Final = 8
+_GRAIN_BYTES: Final = 64 * 1024  # to read so much costs less than another look at a place
+_SLACK_S: Final = 10.0  # the least margin around a window
+_SLACK_MAX_S: Final = 3600.0  # a stream that is further out of order is read whole
+_PROBES: Final = 8  # places whose times tell whether a stream is in order
 PAGE_LINE: Final = b'"service":"browser"'
 """A page's line says this; its clock is not that of the file it stands in."""
 _KEY_BYTES: Final = OWN_KEY.stop + 1

@@ -13,7 +13,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.stream import Track
 
-_FETCHERS: Final = 16
+_FETCHERS: Final = 16  # remote streams that are fetched at once
 
 Progress = Callable[[int], None]
 """Is told of bytes that were read."""

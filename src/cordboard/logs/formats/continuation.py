@@ -28,7 +28,7 @@ _BEGINS_TEXT: Final = pattern(
     rb"|(?:TRACE|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|SUCCESS)\b"
 )
 _HOLE: Final = pattern(rb"\0{2,}")  # what a crash, or a truncated file, leaves between two lines
-_PIECES_MAX: Final = 4096
+_PIECES_MAX: Final = 4096  # of one line; containerd cuts lines at 16 KiB
 
 
 class Entry(NamedTuple):

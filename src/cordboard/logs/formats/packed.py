@@ -27,7 +27,7 @@ def is_packed(head: bytes) -> bool:
 
 
 _USUAL_RATIO: Final = 8  # logs are packed to about an eighth
-_CHUNK: Final = 256 * 1024
+_CHUNK: Final = 256 * 1024  # read at once, and decompressed at once
 _KEPT_BYTES: Final = 64 * 1024  # as far as `Track.key_before` looks back
 
 

@@ -24,10 +24,10 @@ from cordboard.logs.line import Line
 from cordboard.logs.report.entry import clean_record
 
 REPORT_SUFFIXES: Final = (".html", ".txt")
-BUFFERED_MAX_BYTES: Final = 8 * 1024 * 1024
-NAME_MAX_CHARS: Final = 200
+BUFFERED_MAX_BYTES: Final = 8 * 1024 * 1024  # gathered before files are opened to append
+NAME_MAX_CHARS: Final = 200  # file systems take 255 bytes, of which a number may need some
 _PACKED: Final = frozenset({".gz", ".zst", ".bz2", ".xz"})
-_CONTAINER_PARTS: Final = 3
+_CONTAINER_PARTS: Final = 3  # namespace, pod, container
 _OURS: Final = ("cordboard", "msgspec", "stringzilla", "lightkube")
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})

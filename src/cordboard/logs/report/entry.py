@@ -19,12 +19,12 @@ from cordboard.logs.timespec import timestamp_of
 
 WHO: Final = ("user_id", "user_name", "room")
 BOOT_MAX: Final = 16
-DEPTH_MAX: Final = 32
+DEPTH_MAX: Final = 32  # a value that is nested deeper is left out
 TEXT_MAX: Final = 16 * 1024
 """So long a line of ours may be; of longer texts reports show the beginning."""
 SAFE_INT_MAX: Final = 2**53 - 1
 """Beyond it a browser would show another number."""
-_MARGIN: Final = 1024
+_MARGIN: Final = 1024  # redacted beyond the cut, where a secret may end
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Final[Mapping[str, Any]] = {}
 _STEERS: Final = re.compile(

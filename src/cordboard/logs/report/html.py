@@ -39,9 +39,9 @@ from cordboard.logs.why.text import references
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-LINES_MAX: Final = 50_000
-LINES_MAX_CHARS: Final = 24_000_000
-TABLE_MAX: Final = 20_000
+LINES_MAX: Final = 50_000  # embedded in a page: the first half and the last
+LINES_MAX_CHARS: Final = 24_000_000  # of all of them as JSON
+TABLE_MAX: Final = 20_000  # texts that are said once; further ones stand in their rows
 TABLE_TEXT_MAX: Final = 1_000
 """A longer text is said where it stands: it seldom repeats."""
 SHOWN_MAX: Final = 400

@@ -10,17 +10,17 @@ from cordboard.contract.record import SERVICES
 from cordboard.logs.report.entry import Entry
 from cordboard.logs.report.records import FREQUENT
 
-BUCKETS: Final = 240
-LANES_MAX: Final = 16
+BUCKETS: Final = 240  # parts of the time: one mark each
+LANES_MAX: Final = 16  # services with a lane of their own
 OTHERS: Final = "(others)"
-NOTABLE_MAX: Final = 50_000
+NOTABLE_MAX: Final = 50_000  # events, warnings and errors whose words are kept
 _RANK: Final = {"event": 1, "warn": 2, "error": 3}
 
-BEFORE: Final = 4
-AFTER: Final = 3
+BEFORE: Final = 4  # lines shown before a warning or an error
+AFTER: Final = 3  # lines shown after it
 BLOCKS_MAX: Final = 40
 """Blocks with an error; of those with warnings only, a third of it."""
-BLOCK_LINES_MAX: Final = 60
+BLOCK_LINES_MAX: Final = 60  # of one block; a longer one is parted
 
 
 @dataclass(frozen=True, slots=True)

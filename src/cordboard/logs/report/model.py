@@ -17,9 +17,9 @@ from cordboard.logs.stays import stays
 from cordboard.logs.values import number
 from cordboard.logs.why import Answer, StoryMaker, answer
 
-SESSIONS_MAX: Final = 500
-EVENTS_MAX: Final = 20_000
-_NAMES_SHOWN: Final = 4
+SESSIONS_MAX: Final = 500  # kept apart in a report; further ones are counted
+EVENTS_MAX: Final = 20_000  # of a session: the first half and the last
+_NAMES_SHOWN: Final = 4  # of sources with missing lines, in a verdict
 _TONES: Final = {
     "bad": "failed",
     "warn": "with problems",

@@ -23,9 +23,9 @@ from cordboard.logs.why import Answer
 from cordboard.logs.why.rules import TITLES
 from cordboard.logs.why.text import references
 
-_BAR: Final = 30
-_LANE: Final = 60
-_WARNINGS_SHOWN: Final = 100
+_BAR: Final = 30  # columns
+_LANE: Final = 60  # columns
+_WARNINGS_SHOWN: Final = 100  # of one end of a connection
 _LANE_MARKS: Final = {"": ".", "event": "+", "warn": "!", "error": "X"}
 _RANK: Final = " .+!X"
 _MARKS: Final = {"ok": "[OK]", "warn": "[!]", "bad": "[FAILED]", "unknown": "[?]"}

@@ -14,7 +14,7 @@ from cordboard.logs.takeovers import TakeOver
 
 Tone = Literal["ok", "warn", "bad", "unknown"]
 
-WORDS_MAX: Final = 300
+WORDS_MAX: Final = 300  # of one sentence
 _HAD_JOINED: Final = frozenset(
     {"user.connected", "user.first_audio", "turn.started", "turn.ended", "bot.first_audio"}
 )

@@ -24,8 +24,8 @@ from cordboard.logs.sources._slices import StoreError
 
 # A request is refused for load for seconds, an outage lasts longer: then the coverage names it.
 ATTEMPTS_MAX: Final = 8
-_SLOWEST_PER_S: Final = 0.2
-_GAIN_PER_S: Final = 0.1
+_SLOWEST_PER_S: Final = 0.2  # however often the service refuses
+_GAIN_PER_S: Final = 0.1  # with each answer
 _READ_TIMEOUT_S: Final = 60
 QUERY_POLL_S: Final = 1.0
 """A query of Logs Insights takes seconds, and each look at it is a request."""

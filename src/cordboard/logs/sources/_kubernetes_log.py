@@ -19,7 +19,7 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.sources._containers import Run, runs
 
-TRIES: Final = 5
+TRIES: Final = 5  # at one place of a log that is not followed
 PAUSE_FIRST_S: Final = 0.2
 PAUSE_MAX_S: Final = 10.0
 AT_ONCE_FIRST: Final = 16

@@ -42,7 +42,7 @@ _IN_BRACES: Final = re.compile(r"\{(\{[a-z_]+\})\}")
 _PER_SECOND: Final = {"_s": 1, "_ms": 1_000, "_ns": 1_000_000_000}
 _CHUNK_BYTES: Final = 64 << 10  # what a pipe holds on Linux
 _ERROR_LINES: Final = 20  # of stderr, so that a program that complains without end takes no memory
-_ERROR_CHARS: Final = 500
+_ERROR_CHARS: Final = 500  # of one line, which is shown as a reason
 # A client that is stopped may remove a temporary file, as gcloud and aws do, before it is killed.
 _STOP_S: Final = 1.0
 _STOP_POLL_S: Final = 0.01
