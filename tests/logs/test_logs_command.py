@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from cordboard.cli import COMMANDS, _logs_output, main
-from cordboard.cli._logs_output import EXIT_COMPLETE, EXIT_INCOMPLETE
+from cordboard.cli._logs_output import EXIT_COMPLETE, EXIT_INCOMPLETE, print_status
 from cordboard.logs.blocks import FileByteReader
 from logs.logs_support import at, encoded, record, write_lines
 
@@ -711,3 +712,12 @@ def test_progress_is_written_by_one_thread(
     assert capsys.readouterr().err == ""
     progress(5_000_000)
     assert "reading: 10 MB" in capsys.readouterr().err
+
+
+def test_status_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a store or a program has said stands on one line, without control characters."""
+    print_status(Namespace(quiet=False), "store: unreachable: \x1b[2Jgone\nline 2\x9b0m")
+    told = capsys.readouterr().err
+    assert told.endswith("\n")
+    assert told.count("\n") == 1
+    assert not {"\x1b", "\x9b"} & set(told)

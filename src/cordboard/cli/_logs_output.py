@@ -274,6 +274,6 @@ def _shortfalls(answer: Answer) -> list[str]:
 
 
 def print_status(args: "argparse.Namespace", message: str) -> None:
-    """Print ``message`` on stderr, unless ``--quiet`` is in ``args``."""
+    """Print ``message``, which may quote a server, on stderr, unless ``--quiet`` is in ``args``."""
     if not args.quiet:
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{escape_to_one_line(message)}\n")
