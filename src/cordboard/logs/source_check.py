@@ -40,14 +40,9 @@ class SourceCheck(NamedTuple):
     hint: str = ""
 
 
-def check_source(source: Source, now_s: float | None = None) -> SourceCheck:
-    """Read the last minute of a source; return the result, and the source's facts about itself.
-
-    Args:
-        source: The source; it is closed.
-        now_s: The present time in seconds since 1970; None for this machine's clock.
-    """
-    now_s = time.time() if now_s is None else now_s
+def check_source(source: Source) -> SourceCheck:
+    """Read the last minute of `source`, and close it; return the result, and the source's facts about itself."""
+    now_s = time.time()
     since = datetime.fromtimestamp(now_s - WINDOW_S, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     reader = Reader(Query(since=since), [source])
     try:

@@ -102,10 +102,10 @@ class AwsLogs:
         profile: The profile of the credentials; empty for the default chain.
         endpoint: The URL of a VPC endpoint; empty for the public one.
         pacer: Spaces the requests.
-        query_poll_s: The seconds between two looks at a query of Logs Insights.
 
     Attributes:
         pacer: Spaces the requests.
+        query_poll_s: The seconds between two looks at a query of Logs Insights.
         clock_skew_s: By how many seconds the service's clock is ahead of this machine's, by its last answer.
     """
 
@@ -116,10 +116,9 @@ class AwsLogs:
         profile: str = "",
         endpoint: str = "",
         pacer: Pacer,
-        query_poll_s: float = QUERY_POLL_S,
     ) -> None:
         self.pacer = pacer
-        self.query_poll_s = query_poll_s
+        self.query_poll_s = QUERY_POLL_S
         self.clock_skew_s: float | None = None
         # One attempt: the pacer repeats, and all threads slow down together.
         config = Config(

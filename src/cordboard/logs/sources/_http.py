@@ -105,9 +105,9 @@ class Store:
         if rest:
             yield rest
 
-    def json(self, path: str, values: Mapping[str, str], *, post: bool = False) -> Any:
-        """Return the decoded body of an answer; `path`, `values`, `post` and errors as for `read`."""
-        body = b"".join(self.read(path, values, post=post))
+    def json(self, path: str, values: Mapping[str, str]) -> Any:
+        """Return the decoded body of an answer; `path`, `values` and errors as for `read`."""
+        body = b"".join(self.read(path, values))
         try:
             return json.loads(body)
         except ValueError as error:

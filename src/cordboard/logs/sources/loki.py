@@ -87,7 +87,6 @@ class Loki(StoreSource):
         selector: The streams that are read, in LogQL: ``{namespace="voice"}``.
         name: What messages call it; its URL if empty.
         lookback_s: How far back a query without ``--since`` reads.
-        poll_s: The seconds between two requests while following.
         pod_label: The label with the name of a pod.
     """
 
@@ -99,10 +98,9 @@ class Loki(StoreSource):
         name: str = "",
         pod_label: str = "pod",
         lookback_s: int = 30 * 86_400,
-        poll_s: float = POLL_S,
     ) -> None:
         super().__init__(
-            name or store.shown, lookback_s=lookback_s, overlap_s=_OVERLAP_S, poll_s=poll_s
+            name or store.shown, lookback_s=lookback_s, overlap_s=_OVERLAP_S, poll_s=POLL_S
         )
         self.store = store
         self.selector = selector

@@ -87,7 +87,6 @@ class VictoriaLogs(StoreSource):
         name: What messages call it; its URL if empty.
         slice_lines: How many lines are sorted at once by the server.
         pauses_s: How long to wait before rows that were counted and not returned are asked for again.
-        poll_s: The seconds between two requests while following.
     """
 
     def __init__(
@@ -98,9 +97,8 @@ class VictoriaLogs(StoreSource):
         name: str = "",
         slice_lines: int = SLICE_LINES,
         pauses_s: Sequence[float] = TRIES_PAUSES_S,
-        poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(name or store.shown, lookback_s=0, overlap_s=_OVERLAP_S, poll_s=poll_s)
+        super().__init__(name or store.shown, lookback_s=0, overlap_s=_OVERLAP_S, poll_s=POLL_S)
         self.store = store
         self.filter_text = filter_text
         self.slice_lines = slice_lines
