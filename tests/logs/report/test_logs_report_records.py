@@ -287,6 +287,19 @@ def test_hostile_words_stay_words(tmp_path: Path, hostile: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [("media.stats", "interval_ms"), ("speech.ended", "ms"), ("turn.ended", "duration_ms")],
+)
+@pytest.mark.parametrize("ms", [7e13, 1.7e308, -1e300])
+def test_length_that_begins_before_all_times_makes_a_report(
+    event: str, name: str, ms: float
+) -> None:
+    """The beginning of such an interval, speech or turn is no time that a report could show."""
+    told = Told().event(0, "bot", event, who="bot", turn=1, **{name: ms})
+    assert page_of(told.records)
+
+
 @given(st.dictionaries(st.sampled_from(["end", "who", "at", "name", "call_id", "processor", "model", "ms", "state",
     "packets_lost", "packets_received", "rtt_ms", "interval_ms", "characters", "turn", "text", "value"]),
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers(), max_size=2)), max_size=8),

@@ -207,6 +207,11 @@ def microseconds(timestamp: Any) -> int | None:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def earlier(us: int, ms: float) -> int:
+    """Return the time `ms` milliseconds before `us`, microseconds since 1970; no earlier than 1970 but for `us`."""
+    return min(us, round(max(0.0, us - ms * 1000)))
+
+
 def clock(us: int | None) -> str:
     """Return the time of day of `us`, microseconds since 1970, in UTC, to the millisecond."""
     return "--:--:--.---" if us is None else timestamp_of(us)[11:23]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cordboard.contract.call_events import MEDIA_ENDS
 from cordboard.contract.media_quality import RULES
-from cordboard.logs.report.entry import Entry, as_text, length, microseconds, one_line
+from cordboard.logs.report.entry import Entry, as_text, earlier, length, microseconds, one_line
 from cordboard.logs.values import number
 
 COUNTED: Final = (
@@ -186,7 +186,7 @@ def _spoken(events: Sequence[Entry], who: str) -> list[Span]:
             continue
         ms = number(item.meta.get("ms"))
         if began is None and at is not None and ms is not None:
-            began = at - round(ms * 1000)
+            began = earlier(at, ms)
         if began is not None and at is not None and at >= began:
             found.append((began, at))
         began = None
@@ -360,7 +360,7 @@ def _sample(item: Entry) -> Sample | None:
     values = {n: v for n, v in {"loss_percent": loss, **named}.items() if v is not None}
     bad = tuple(name for name, value in values.items() if _RULES[name].is_bad(value))
     interval = number(meta.get("interval_ms")) or 0.0
-    begin = item.us - round(max(interval, 0.0) * 1000)
+    begin = earlier(item.us, interval)
     return Sample(begin, item.us, item.index, values, bad, _text(item, "state"))
 
 

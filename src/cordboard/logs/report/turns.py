@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from cordboard.logs.report.entry import Entry, as_text, microseconds, one_line
+from cordboard.logs.report.entry import Entry, as_text, earlier, microseconds, one_line
 from cordboard.logs.report.records import SPEAKERS, WORDS_MAX
 from cordboard.logs.values import number
 
@@ -99,7 +99,7 @@ def _ended(turn: Turn, item: Entry) -> Turn:
     duration = number(meta.get("duration_ms"))
     started = turn.started_us
     if started is None and item.us is not None and duration is not None:
-        started = item.us - int(duration * 1000)
+        started = earlier(item.us, duration)
     ttfb = meta.get("ttfb_ms")
     parts = ttfb.items() if isinstance(ttfb, Mapping) else ()
     contributions = _contributions(meta.get("contributions"))
