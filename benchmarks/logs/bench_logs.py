@@ -203,13 +203,19 @@ def carriers(wanted: argparse.Namespace) -> None:
     """The same 530,000 lines in 8 files, as nodes, agents and other loggers leave them."""
     source = OUT / "carried"
     corpus.make(source, CARRIED_LINES * corpus.LINE_BYTES, 8, 1)
-    commands: dict[str, Sequence[str]] = {}
+    commands: dict[str, Sequence[str] | None] = {}
     for number, carrier in enumerate(corpus.CARRIERS):
         folder = OUT / f"carried-{number}"
         corpus.carried(folder, source, carrier)
         commands[carrier] = peers.cordboard("--dir", str(folder), "-o", "json", "-q")
+        commands[f"{carrier}: ripgrep | sort"] = peers.shell(
+            f"{peers.ripgrep('', folder)} | LC_ALL=C sort"
+        )
+        commands[f"{carrier}: duckdb"] = peers.script(peers.DUCKDB_LINES, folder)
+        if wanted.slow:
+            commands[f"{carrier}: lnav"] = peers.lnav(folder)
         if carrier == "Docker's JSON" and shutil.which("jq"):
-            commands["Docker's JSON, jq"] = peers.shell(f"jq -r .log {folder}/*.jsonl | sort")
+            commands[f"{carrier}: jq | sort"] = peers.shell(f"jq -r .log {folder}/*.jsonl | sort")
     table(
         f"Print {CARRIED_LINES} lines (goals: 0.8, 0.6, 0.4, 0.3 million a second, under 100 MB)",
         commands,

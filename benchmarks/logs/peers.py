@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
 from pathlib import Path
 
 OUT = Path(__file__).parents[1] / "out"
@@ -20,6 +19,13 @@ for row in duckdb.execute(
     " and json_extract_string(line,'$.meta.interrupted')='true' order by line", [sys.argv[1] + '/*.jsonl']
 ).fetchall():
     print(row[0])
+"""
+DUCKDB_LINES = """\
+import sys, duckdb
+print(duckdb.sql(
+    f"copy (select line from read_csv('{sys.argv[1]}/*.jsonl', delim=chr(1), quote='', escape='', header=false,"
+    " columns={'line':'varchar'}) order by line) to '/dev/stdout' (delimiter '', quote '', header false)"
+))
 """
 POLARS = """\
 import sys, polars
@@ -70,9 +76,11 @@ def cordboard(*words: str) -> tuple[str, ...]:
     return (str(Path(sys.executable).with_name("cordboard")), "logs", *words)
 
 
+def lnav(folder: Path, *words: str) -> tuple[str, ...] | None:
+    """Print a folder in the order of time, without a terminal."""
+    found = shutil.which("lnav")
+    return None if found is None else (found, "-n", *words, str(folder))
+
+
 def lnav_session(folder: Path, session: str) -> tuple[str, ...] | None:
-    lnav = shutil.which("lnav")
-    if lnav is None:
-        return None
-    words: Sequence[str] = (lnav, "-n", "-c", f":filter-in {session}", str(folder))
-    return tuple(words)
+    return lnav(folder, "-c", f":filter-in {session}")
