@@ -188,20 +188,6 @@ def test_stream_that_is_faster_than_its_reader_is_shown(writer: Writer) -> None:
     assert following.messages() == ["again"] * 10
 
 
-def test_stream_that_fails_is_told_while_following(writer: Writer) -> None:
-    """Whoever waits for lines learns at once that none will come, once."""
-    words = [sys.executable, "-c", "import sys; sys.exit('signed out')", "{follow}"]
-    told: list[str] = []
-    source = open_source({"command": words, "follow": "-f", "name": "store"})
-    reader = Reader(Query(follow=True), [source, Directory(writer.folder)], warn=told.append)
-    lists = reader.arrivals()
-    while not told:
-        next(lists)
-    next(lists)
-    reader.close()
-    assert told == ["store: unreachable: it does not respond (exit status 1: signed out)"]
-
-
 def test_folder_that_is_made_again_is_followed(writer: Writer) -> None:
     """A folder that was removed meanwhile is looked for until it is there again."""
     folder = writer.folder / "logs"
@@ -273,6 +259,22 @@ class RemoteStream(Stream):
 
     def close(self) -> None:
         self.remote.go.set()
+
+
+def test_stream_that_fails_is_told_while_following(writer: Writer) -> None:
+    """Whoever waits for lines learns at once that none will come, once; a log that was rotated is no news."""
+    words = [sys.executable, "-c", "import sys; sys.exit('signed out')", "{follow}"]
+    told: list[str] = []
+    source = open_source({"command": words, "follow": "-f", "name": "store"})
+    reader = Reader(
+        Query(follow=True), [source, Remote(b""), Directory(writer.folder)], warn=told.append
+    )
+    lists = reader.arrivals()
+    while not told:
+        next(lists)
+    next(lists)
+    reader.close()
+    assert told == ["store: unreachable: it does not respond (exit status 1: signed out)"]
 
 
 def test_remote_streams_too(writer: Writer) -> None:

@@ -38,6 +38,8 @@ _TURN_BYTES: Final = 8 << 20
 _ARRIVALS_BYTES: Final = 1 << 20  # taken in one turn: a stream may bring more than is ever read
 _NEWS_MAX: Final = 128  # chunks of 64 KiB at most; then those who bring them wait
 _TOLD_MAX: Final = 50_000  # entries of which is known who has told them; twice, at most
+_BROKEN: Final = frozenset({"forbidden", "group_missing", "truncated", "unreachable", "unreadable"})
+"""Reasons that are told at once. Pods that are replaced, and logs that are rotated, are no news while following."""
 _GONE_S: Final = 30.0  # so long a deleted file is still looked at: its writer may not know yet
 
 
@@ -115,7 +117,7 @@ class Follower:
     Args:
         tracks: What is open already; files are read on from their present end.
         facts: Of the session that is asked for; learns from each entry.
-        warn: Is told, once, each reason why a remote stream brings less than there is.
+        warn: Is told, once, each reason why a remote stream brings no lines any more.
     """
 
     def __init__(
@@ -241,7 +243,7 @@ class Follower:
         for stream in self._streams:
             for why in stream.shortfalls():
                 words = f"{stream.name}: {why.words}"
-                if words not in self._warned:
+                if why.reason in _BROKEN and words not in self._warned:
                     self._warned.add(words)
                     self._warn(words)
 

@@ -47,7 +47,7 @@ class Reader:
         sources: Where.
         formats: How foreign lines are read.
         progress: Is told of bytes that were read.
-        warn: Is told, following, what will perhaps never come, and which streams bring less than there is.
+        warn: Is told, following, what will perhaps never come, and which streams bring no lines any more.
         limit: No more lines than this; the coverage says so when it was reached.
         notes: What the coverage should say beside.
         command: Gives the command that shows all of a session, told where a window hides some of it.
