@@ -33,33 +33,35 @@ class Summary(NamedTuple):
 
 
 class Lines(Protocol):
-    """Entries with their times.
-
-    Attributes:
-        keys: When each was said.
-        raws: The bytes of each.
-        first: When the first of them was said.
-        last: When the last of them was said.
-        nbytes: How many bytes they are.
-        longest: About how many bytes the longest of them is; of lists, the last.
-        summary: The service, how many they are, how many of them know no session; None where they have
-            to be looked at singly.
-    """
+    """Entries with their times."""
 
     @property
-    def keys(self) -> list[bytes]: ...  # noqa: D102
+    def keys(self) -> list[bytes]:
+        """When each was said."""
+
     @property
-    def raws(self) -> list[bytes]: ...  # noqa: D102
+    def raws(self) -> list[bytes]:
+        """The bytes of each."""
+
     @property
-    def first(self) -> bytes: ...  # noqa: D102
+    def first(self) -> bytes:
+        """When the first of them was said."""
+
     @property
-    def last(self) -> bytes: ...  # noqa: D102
+    def last(self) -> bytes:
+        """When the last of them was said."""
+
     @property
-    def nbytes(self) -> int: ...  # noqa: D102
+    def nbytes(self) -> int:
+        """How many bytes they are."""
+
     @property
-    def longest(self) -> int: ...  # noqa: D102
+    def longest(self) -> int:
+        """About how many bytes the longest of them is; of lists, the last."""
+
     @property
-    def summary(self) -> Summary | None: ...  # noqa: D102
+    def summary(self) -> Summary | None:
+        """What they have in common; None where they have to be looked at singly."""
 
     def __len__(self) -> int: ...
 
@@ -71,9 +73,6 @@ class Lines(Protocol):
 
     def part(self, begin: int, end: int, /) -> "Lines":
         """Return the entries from the place `begin` up to, and without, the place `end`."""
-
-    def joined(self) -> bytes:
-        """Return all of them, each with a newline."""
 
 
 class Places:
@@ -161,10 +160,6 @@ class Places:
         """Return the entries from the place `begin` up to, and without, the place `end`."""
         return Places(self.data, self.places[begin * _WORDS : end * _WORDS], self.service)
 
-    def joined(self) -> bytes:
-        """Return all of them, each with a newline."""
-        return b"\n".join([*self.raws, b""])
-
 
 class Listed:
     """Entries in any form, as lists; `first`, `last` and places by time are asked of ordered ones.
@@ -232,10 +227,6 @@ class Listed:
         """Return the entries from the place `begin` up to, and without, the place `end`."""
         absent = self.absent[begin:end]
         return Listed(self.keys[begin:end], self.raws[begin:end], self.service, absent)
-
-    def joined(self) -> bytes:
-        """Return all of them, each with a newline."""
-        return b"\n".join([*self.raws, b""])
 
     def sorted(self) -> "Listed":
         """Return them in the order of time; those of one moment stay as they stand."""

@@ -183,13 +183,17 @@ def merged(several: list[Lines]) -> bytes | None:
     if native is not None and len(held) == len(several):
         return native.merged(held)
     if len(several) == 1:
-        return several[0].joined()
+        return _joined(several[0].raws)
     whole = Listed([], [])
     for lines in several:
         whole.keys += lines.keys
         whole.raws += lines.raws
     whole = whole if in_order(whole.keys) else whole.sorted()
-    return whole.joined() if _are_distinct(whole) else None
+    return _joined(whole.raws) if _are_distinct(whole) else None
+
+
+def _joined(raws: Iterable[bytes]) -> bytes:
+    return b"\n".join([*raws, b""])
 
 
 def _are_distinct(lines: Listed) -> bool:
