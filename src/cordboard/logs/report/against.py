@@ -294,20 +294,15 @@ def _bad_lines(model: Model) -> dict[tuple[str, str, str], Entry]:
 
 
 def _latencies(one: Session, other: Session) -> Iterator[Difference]:
-    pairs = {
-        "time to the first audio": (one.startup.total_ms, other.startup.total_ms),
-        "median latency": _statistic(one, other, "latency", "median_ms"),
-        "worst latency": _statistic(one, other, "latency", "worst_ms"),
-        "median latency as heard": _statistic(one, other, "heard", "median_ms"),
-    }
+    pairs = {"time to the first audio": (one.startup.total_ms, other.startup.total_ms)}
+    if one.latency and other.latency:
+        pairs["median latency"] = one.latency.median_ms, other.latency.median_ms
+        pairs["worst latency"] = one.latency.worst_ms, other.latency.worst_ms
+    if one.heard and other.heard:
+        pairs["median latency as heard"] = one.heard.median_ms, other.heard.median_ms
     for name, (mine, theirs) in pairs.items():
         if _differs(mine, theirs):
             yield Difference("latency", name, Side(length(mine)), Side(length(theirs)))
-
-
-def _statistic(one: Session, other: Session, which: str, name: str) -> tuple[Any, Any]:
-    found = [getattr(getattr(session, which), name, None) for session in (one, other)]
-    return found[0], found[1]
 
 
 # --- for people
