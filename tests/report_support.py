@@ -278,9 +278,9 @@ def recorded_call(hostile: str = "") -> Told:
             ],
         )
         began = timestamp_of(ZERO_US + (at + 2150) * 1000)
-        told.event(
-            at + 2200, "browser", "turn.heard", turn=number, heard_ms=650, bot_began_at=began
-        )
+        delays = {"network_ms": 12, "buffer_ms": 40, "device_ms": 20}
+        heard = {"turn": number, "heard_ms": 650, "bot_began_at": began, **delays}
+        told.event(at + 2200, "browser", "turn.heard", **heard)
     for end, service in (("page", "browser"), ("bot", "bot")):
         for at in (5000, 10_000, 15_000):
             lost = 30 if end == "page" and at == 10_000 else 0

@@ -15,6 +15,7 @@ import av
 import av.error
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from cordboard.call.heard import HeardTurns, Span
 from cordboard.call.recording import RATE, TimedRecording
 from cordboard.contract.errors import UsageError
 
@@ -100,11 +101,27 @@ def peak_amplitude(samples: bytes) -> int:
     return max(map(abs, (max(values), min(values)))) if values else 0
 
 
+def _voiced_span(samples: bytes, began: float) -> Span:
+    """Return the times of the first and of the last loud sample of a frame that has one.
+
+    Args:
+        samples: The frame.
+        began: The time of its first sample, in seconds.
+    """
+    values = array("h", samples)
+    first = next(at for at, value in enumerate(values) if abs(value) >= SOUND_PEAK_MIN)
+    last = next(at for at in reversed(range(len(values))) if abs(values[at]) >= SOUND_PEAK_MIN)
+    return began + first / RATE, began + last / RATE
+
+
 class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes without types
     """The sound that the call sends: silence, and speech after ``speak``.
 
     It outlives the connections that send it. Each of them gets a track of its own, because aiortc stops the track of
     a connection that ends.
+
+    Args:
+        turns: Hears each frame as it is sent; None for nobody.
 
     Attributes:
         spoken_at: When the last frame of the speech was sent, by the monotonic clock; None before.
@@ -113,8 +130,9 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
 
     kind = "audio"
 
-    def __init__(self) -> None:
+    def __init__(self, turns: HeardTurns | None = None) -> None:
         super().__init__()
+        self._turns = turns
         self.spoken_at: float | None = None
         self.level = 0
         self._speech = memoryview(b"")
@@ -131,8 +149,15 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
         if self.readyState != "live":
             raise MediaStreamError
         await self._pace()
+        samples = self._next()
+        if self._turns is not None:
+            # A frame is sent when its last sample has been spoken. Lateness of this machine is not the speaker's.
+            until = self._began + self._sent * FRAME_S
+            is_loud = self.level >= SOUND_PEAK_MIN
+            span = _voiced_span(samples, until - FRAME_S) if is_loud else None
+            self._turns.hear_user(until, span)
         frame = av.AudioFrame(format="s16", layout="mono", samples=FRAME)
-        frame.planes[0].update(self._next())
+        frame.planes[0].update(samples)
         frame.sample_rate = RATE
         frame.time_base = Fraction(1, RATE)
         frame.pts = self._sent * FRAME
@@ -187,17 +212,21 @@ class SoundDetector:
 
     Args:
         recording: Records every frame; None for no recording.
+        turns: Hears every frame as well; None for nobody.
 
     Attributes:
         onsets: The times at which sound began after a pause, by the monotonic clock.
         level: The highest amplitude of the last frame, 0 to 32768.
     """
 
-    def __init__(self, recording: TimedRecording | None = None) -> None:
+    def __init__(
+        self, recording: TimedRecording | None = None, turns: HeardTurns | None = None
+    ) -> None:
         self.onsets: list[float] = []
         self.level = 0
         self._last_loud = float("-inf")
         self._recording = recording
+        self._turns = turns
 
     def add_frame(self, frame: Any, source: object = None) -> None:
         """Process ``frame``, the next one of the track ``source``."""
@@ -210,7 +239,12 @@ class SoundDetector:
     def add_samples(self, samples: bytes, now: float) -> None:
         """Process ``samples`` that arrived at ``now``, a monotonic time in seconds."""
         self.level = peak_amplitude(samples)
-        if self.level < SOUND_PEAK_MIN:
+        is_loud = self.level >= SOUND_PEAK_MIN
+        if self._turns is not None:
+            # A loudspeaker would begin with the frame's first sample now.
+            until = now + len(samples) / 2 / RATE
+            self._turns.hear_bot(until, _voiced_span(samples, now) if is_loud else None)
+        if not is_loud:
             return
         # Sound after a pause is a new utterance; after less, it is the same one.
         if now - self._last_loud >= PAUSE_S:

@@ -9,8 +9,9 @@ from typing import Any, Final
 from cordboard.call.audio import Microphone, SoundDetector, read_speech
 from cordboard.call.connection import BotConnection
 from cordboard.call.gateway import CallGateway
+from cordboard.call.heard import HeardTurns
 from cordboard.call.interruption import Interruption, Interruptions
-from cordboard.call.measuring import log_heard, watch_media
+from cordboard.call.measuring import HeardLog, watch_media
 from cordboard.call.options import CallOptions, CallResult, target_of
 from cordboard.call.peer import Peer
 from cordboard.call.peers import Offered, Peers
@@ -104,8 +105,10 @@ class _Call:
         self._timeouts = options.timeouts
         self._recording = recording
         self._session = SessionState(gateway)
-        self._microphone = Microphone()
-        self._bot_sound = SoundDetector(recording)
+        self._heard = HeardLog()
+        turns = HeardTurns(self._heard.add) if options.measures else None
+        self._microphone = Microphone(turns)
+        self._bot_sound = SoundDetector(recording, turns)
         self._peers = Peers(gateway, self._microphone, self._bot_sound)
         self._talk: Talk | None = None
         self._connected_at: float | None = None
@@ -199,6 +202,7 @@ class _Call:
         connection = BotConnection(
             self._gateway, self._session, self._peers, self._interruptions, peer
         )
+        self._heard.connection = connection
         self._talk = Talk(
             self._timeline,
             connection,
@@ -221,8 +225,6 @@ class _Call:
 
     async def _stay(self, talk: Talk, speech: bytes, connected_at: float) -> None:
         await talk.run(speech)
-        if self._options.measures:
-            log_heard(self._timeline)
         if self._options.seconds is None:
             await talk.wait_for_silence()
         else:

@@ -1,5 +1,6 @@
 """What a call measures for its session's log: the media, and the latency of a turn as it is heard here."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Any, Final
 
 from cordboard.call.audio import Microphone, SoundDetector
 from cordboard.call.connection import BotConnection
-from cordboard.call.timeline import Timeline
+from cordboard.call.heard import HeardTurn
 from cordboard.emit import get_logger
 from cordboard.media_watch import MediaWatch
 
@@ -39,24 +40,51 @@ async def watch_media(
         log.warning("The media of the call is no longer measured", error=error)
 
 
-def log_heard(timeline: Timeline) -> None:
-    """Log the latency of the turn, if there was one: from the last sound of the speech to the first of the reply.
+class HeardLog:
+    """Writes each turn as the caller hears it.
 
-    Args:
-        timeline: The stages of the call.
+    Attributes:
+        connection: The connection to the bot; None before there is one.
     """
-    at_ms = {stage.name: stage.ms for stage in timeline.stages}
-    spoken_ms, heard_ms = at_ms.get("spoken"), at_ms.get("heard_back")
-    if spoken_ms is None or heard_ms is None:
-        return
-    log.info(
-        "Reply heard",
-        event="turn.heard",
-        turn=1,
-        heard_ms=round(heard_ms - spoken_ms, 1),
-        user_ended_at=_iso(timeline.began_at + spoken_ms / 1000),
-        bot_began_at=_iso(timeline.began_at + heard_ms / 1000),
-    )
+
+    def __init__(self) -> None:
+        self.connection: BotConnection | None = None
+        self._turns = 0
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def add(self, turn: HeardTurn) -> None:
+        """Write a turn, soon.
+
+        Args:
+            turn: The turn; its times are monotonic.
+        """
+        self._turns += 1
+        task = asyncio.get_running_loop().create_task(self._write(self._turns, turn))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, number: int, turn: HeardTurn) -> None:
+        log.info(
+            "Reply heard",
+            event="turn.heard",
+            turn=number,
+            heard_ms=round((turn.bot_began - turn.user_ended) * 1000, 1),
+            user_ended_at=_iso(turn.user_ended),
+            bot_began_at=_iso(turn.bot_began),
+            **await self._delays(),
+        )
+
+    async def _delays(self) -> dict[str, float]:
+        """Return the round trip to the bot, if it is known. aiortc does not tell what its jitter buffer delays."""
+        if self.connection is None:
+            return {}
+        try:
+            report = await self.connection.peer.connection.getStats()
+        except Exception:  # noqa: BLE001 - a connection that is being closed; the turn was heard all the same
+            return {}
+        trips = (getattr(one, "roundTripTime", None) for one in report.values())
+        known = [trip for trip in trips if trip]
+        return {"network_ms": round(known[-1] * 1000, 1)} if known else {}
 
 
 def _iso(monotonic: float) -> str:

@@ -23,7 +23,15 @@ CALL_META: Final[dict[str, tuple[str, ...]]] = {
     ),
     "turn.user_text": ("turn", "text", "interrupted"),
     "turn.bot_text": ("turn", "text", "interrupted"),
-    "turn.heard": ("turn", "heard_ms", "user_ended_at", "bot_began_at"),
+    "turn.heard": (
+        "turn",
+        "heard_ms",
+        "user_ended_at",
+        "bot_began_at",
+        "network_ms",
+        "buffer_ms",
+        "device_ms",
+    ),
     "speech.started": ("who", "at"),
     "speech.ended": ("who", "at", "ms"),
     "service.usage": (

@@ -67,6 +67,16 @@ def test_each_fact_names_its_line() -> None:
     assert "bot.py" in crash["stack"]
 
 
+def test_what_was_heard_later_is_named_within_any_bound_of_numbers() -> None:
+    """The parts of the difference are there, also where a browser's numbers are absurd."""
+    told = recorded_call()
+    (first, second) = (one["meta"] for one in told.records if one.get("event") == "turn.heard")
+    first["heard_ms"], second["buffer_ms"] = 1e308, 1e308
+    turns = found(told)["turns"]
+    assert turns[0]["heard_later"]["network"] == 12
+    assert turns[1]["heard_later"]["jitter buffer"] > 0 > turns[1]["heard_later"]["detector"]
+
+
 def test_it_says_what_happened() -> None:
     """The verdict, the cause with its evidence, and what is missing."""
     said = found(crashed_call(), coverage=MISSING)

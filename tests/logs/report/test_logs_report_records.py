@@ -99,6 +99,31 @@ def test_what_was_heard_is_shown_beside_the_turn_of_that_time() -> None:
     assert stay.heard.median_ms == 650
 
 
+def test_what_the_caller_heard_later_than_the_bot_claims_is_named(tmp_path: Path) -> None:
+    """The difference has parts that sum up to it; what nobody measured is the detector's."""
+    told = recorded_call()
+    (turn, _) = Stay(entries(told)).turns
+    assert turn.later_ms == 50
+    assert turn.later_parts == (
+        ("network", 12), ("jitter buffer", 40), ("devices", 20), ("detector", -22),
+    )  # fmt: skip
+    words = "heard 650 ms (50 ms later: network 12 ms, jitter buffer 40 ms, devices 20 ms, detector"
+    assert words in " ".join(text_of(tmp_path, told).split())
+    page = " ".join(Page(page_of(told.records)).text.split())
+    assert "heard 50 ms later: network 12 ms jitter buffer 40 ms devices 20 ms" in page
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, 1e400, {"a": 1}, True])
+def test_delays_of_any_form_do_no_harm(value: Any) -> None:
+    """A browser may say anything of its delays: what is no length is left out."""
+    told = recorded_call()
+    for record in told.records:
+        if record.get("event") == "turn.heard":
+            record["meta"] |= dict.fromkeys(("network_ms", "buffer_ms", "device_ms"), value)
+    (turn, _) = Stay(entries(told)).turns
+    assert turn.later_parts == (("detector", 50),)
+
+
 @pytest.mark.parametrize(
     "value", [None, 7, "x", [7], [{"ms": "long"}], [{"key": 1, "ms": -1}], {"a": 1}, [[]]]
 )

@@ -160,7 +160,7 @@ def _some(**values: Any) -> dict[str, Any]:
 
 def _short(value: float) -> float:
     """Return a number to a tenth, and a whole one without a fraction."""
-    value = min(value, _NUMBER_MAX)
+    value = max(-_NUMBER_MAX, min(value, _NUMBER_MAX))
     return int(value) if value == int(value) else round(value, 1)
 
 
@@ -247,6 +247,7 @@ def _turns(turns: Iterable["Turn"]) -> list[Fact]:
                 state=one_line(turn.state, 40),
                 latency_ms=turn.latency_ms,
                 heard_ms=turn.heard_ms,
+                heard_later={name: _short(ms) for name, ms in turn.later_parts},
                 parts={one_line(name, 60): _short(ms) for name, ms in turn.parts},
                 said={who: _said(text) for who, text in turn.words},
                 **turn.place,

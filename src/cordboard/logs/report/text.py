@@ -18,6 +18,7 @@ from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.prices import Prices
 from cordboard.logs.report.records import NetworkEnd, Span, Speech, Tool, Usage, total_ms
 from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup, Stay
+from cordboard.logs.report.turns import Turn
 from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.why import Answer
 from cordboard.logs.why.rules import TITLES
@@ -144,7 +145,7 @@ def _turns(session: Session) -> Iterator[str]:
     yield from title(f"TURNS  {about}" if about else "TURNS")
     yield f"{'turn':>6}  {'began':<12} {'duration':>12} {'user to bot':>12}  parts"
     for turn in session.turns:
-        heard = [f"heard {length(turn.heard_ms)}"] if turn.heard_ms is not None else []
+        heard = [_heard(turn)] if turn.heard_ms is not None else []
         parts = [f"{one_line(name, 60)} {length(part)}" for name, part in turn.parts]
         start = (
             f"{padded(turn.number, 6).strip():>6}  {clock(turn.started_us)} "
@@ -154,6 +155,16 @@ def _turns(session: Session) -> Iterator[str]:
         yield from wrapped(said, start, " " * len(start))
         for who, text in turn.words:
             yield from wrapped(text, f"{'':8}{who}: ", " " * 14)
+
+
+def _heard(turn: Turn) -> str:
+    """Return the latency as heard, and what it has beyond the bot's own."""
+    said = f"heard {length(turn.heard_ms)}"
+    if turn.later_ms is None:
+        return said
+    parts = ", ".join(f"{name} {length(part)}" for name, part in turn.later_parts)
+    word = "later" if turn.later_ms >= 0 else "earlier"
+    return f"{said} ({length(abs(turn.later_ms))} {word}: {parts})"
 
 
 def _attempts(attempts: Iterable[Attempt]) -> Iterator[str]:

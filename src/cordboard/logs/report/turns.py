@@ -19,6 +19,12 @@ _OF_TURNS: Final = {
 _NEAR: Final = 3  # so many turns before a moment may be the one that was heard
 _TEXTS_MAX: Final = 40  # of one turn
 _CLOCKS_APART_US: Final = 500_000  # the caller's clock is not the bot's
+_DELAYS: Final = {
+    "network_ms": "network",
+    "buffer_ms": "jitter buffer",
+    "device_ms": "devices",
+}
+"""What lies between the bot and its caller, by the members of ``turn.heard``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Turn:
         outcome: How it ended, as the bot told it.
         words: Who said what; with content alone.
         heard_ms: The latency as the caller heard it.
+        delays: What lies between the bot and the caller, as far as the caller's end knows it.
         place: Process and number of the line of its end, or else of its beginning.
     """
 
@@ -53,6 +60,7 @@ class Turn:
     outcome: str = ""
     words: tuple[tuple[str, str], ...] = ()
     heard_ms: float | None = None
+    delays: tuple[tuple[str, float], ...] = ()
     place: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,6 +79,21 @@ class Turn:
     def bar_ms(self) -> float | None:
         """How long the latency is that the parts are shown beside."""
         return self.total_ms if self.contributions else self.latency_ms
+
+    @property
+    def later_ms(self) -> float | None:
+        """How much later than by the bot's own account the caller heard the answer; None if either is not known."""
+        if self.heard_ms is None or self.latency_ms is None:
+            return None
+        return self.heard_ms - self.latency_ms
+
+    @property
+    def later_parts(self) -> tuple[tuple[str, float], ...]:
+        """What that difference consists of: the delays, and what the bot's detector of speech and its buffers add."""
+        later = self.later_ms
+        if later is None:
+            return ()
+        return (*self.delays, ("detector", later - sum(ms for _, ms in self.delays)))
 
 
 def turns(events: Sequence[Entry]) -> tuple[Turn, ...]:
@@ -151,6 +174,7 @@ def _with_heard(found: list[Turn], events: Sequence[Entry]) -> tuple[Turn, ...]:
             turn = found[at]
             begun = begin <= began + _CLOCKS_APART_US and turn.heard_ms is None
             if begun and (turn.ended_us is None or began <= turn.ended_us + _CLOCKS_APART_US):
-                found[at] = replace(turn, heard_ms=heard)
+                delays = _positive((name, item.meta.get(key)) for key, name in _DELAYS.items())
+                found[at] = replace(turn, heard_ms=heard, delays=delays)
                 break
     return tuple(found)
