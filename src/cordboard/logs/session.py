@@ -264,7 +264,7 @@ def is_read(record: Mapping[str, Any]) -> bool:
     return (
         record.get(TAG) == "http"
         and isinstance(meta, Mapping)
-        and meta.get("method") in {"GET", "HEAD"}
+        and _name(meta, "method") in {"GET", "HEAD"}
         and not record.get(EVENT)
     )
 

@@ -104,7 +104,7 @@ class TakeOver:
 def take_overs(events: Iterable[TimedEvent]) -> tuple[TakeOver, ...]:
     """Return the take-overs in the order of their epochs; ``events`` are in time order."""
     found = list(events)
-    recovered = [item for item in found if item.event == RECOVERED and item.meta.get("why") in DIED]
+    recovered = [item for item in found if item.event == RECOVERED and _text(item, "why") in DIED]
     epochs = [item.epoch or 0 for item in recovered]
     taken = [
         _recovered(item, found, min((e for e in epochs if e > (item.epoch or 0)), default=None))

@@ -31,6 +31,8 @@ _DATE: Final = pattern(
     re.ASCII,
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 # As seconds 1973 to 2286, which no other unit reaches in a time of these years.
 _EPOCH_FIRST_S: Final = 10**8
 _EPOCH_END_S: Final = 10**10
@@ -133,8 +135,9 @@ def timestamp(at: datetime) -> str:
 
 
 def timestamp_of(microseconds: int) -> str:
-    """Return `microseconds` since 1970 as a timestamp of the contract."""
-    return timestamp(_EPOCH + timedelta(microseconds=microseconds))
+    """Return `microseconds` since 1970 as a timestamp of the contract, the nearest one of the years 1 to 9999."""
+    within = min(max(microseconds, _FIRST_US), _LAST_US)
+    return timestamp(_EPOCH + timedelta(microseconds=within))
 
 
 def nano_timestamp(nanoseconds: int) -> str:

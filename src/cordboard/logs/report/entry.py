@@ -209,7 +209,7 @@ def microseconds(timestamp: Any) -> int | None:
 
 def earlier(us: int, ms: float) -> int:
     """Return the time `ms` milliseconds before `us`, microseconds since 1970; no earlier than 1970 but for `us`."""
-    return min(us, round(max(0.0, us - ms * 1000)))
+    return us if ms <= 0 else min(us, round(max(0.0, us - ms * 1000)))
 
 
 def clock(us: int | None) -> str:

@@ -284,5 +284,5 @@ def _outcome(item: Entry) -> tuple[str, bool]:
             return f"crashed: {item.error or as_text(meta.get('status', item.message))}", True
         case "session.ended":
             reason = as_text(meta.get("reason") or item.message)
-            return f"ended: {reason}", meta.get("state") in {"failed", "expired"}
+            return f"ended: {reason}", as_text(meta.get("state")) in {"failed", "expired"}
     return "", False
