@@ -14,6 +14,7 @@ from cordboard.logs.why.rules import LINES_LOST, RULES, TITLES
 from cordboard.logs.why.story import LINES_MAX
 from cordboard.logs.why.text import text
 from docs_support import SOURCE
+from logs.why_noise import with_noise
 from logs.why_support import (
     CALLS,
     COMPLETE,
@@ -22,7 +23,6 @@ from logs.why_support import (
     incomplete,
     planted,
     stats,
-    with_noise,
 )
 from report_support import Told, connected, ended, joined
 
@@ -165,6 +165,27 @@ def test_an_answer_that_came_much_too_late_is_not_healthy(service: str, event: s
     told = planted("healthy").told
     told.event(20_000, service, event, turn=2, user_bot_latency_ms=9000, heard_ms=9000)
     assert why(told.records).cause == UNKNOWN
+
+
+def test_a_stall_is_not_counted_again_by_each_of_its_lines() -> None:
+    """Each line tells how long the event loop has stood by now: 5 s of 31 s, not 14 s."""
+    told = stats(connected(joined(Told())))
+    for at_ms, lag_ms in ((9000, 1000), (11_000, 3000), (13_000, 5000), (13_500, 5000)):
+        words = "The bot's event loop is late"
+        told.say(at_ms, "runner", words, level="warn", loop_lag_ms=lag_ms)
+    ended(told, 31_020, "left")
+    assert why(told.records).cause == "healthy"
+
+
+def test_a_caller_whose_offer_was_refused_has_not_left() -> None:
+    """The caller was there: what broke the call is not known."""
+    told = joined(Told(), browser=False)
+    offer: dict[str, Any] = {"method": "POST", "path": "/sessions/call-7/offer", "status": 502}
+    told.say(7000, "gateway", "Request served", tag="http", **offer)
+    ended(told, 7100, "user_absent")
+    answer = why(told.records)
+    assert answer.cause == UNKNOWN
+    assert "user_left" in answer.unchecked
 
 
 def test_a_running_call_has_no_cause_yet() -> None:

@@ -1,6 +1,5 @@
 """Calls with one planted cause, told by lines in the documented shape; and what else lines may say."""
 
-import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -227,9 +226,26 @@ def _late() -> Told:
             "runner",
             "The bot's event loop is late",
             level="warn",
-            loop_lag_ms=2100,
+            loop_lag_ms=2100 + number,
         )
     return _left(told)
+
+
+def _stalled(told: Told) -> Told:
+    """Tell of a bot whose event loop stands still; each line says for how long by now."""
+    for number in range(8):
+        words = "The bot's event loop is late"
+        at_ms, lag_ms = 7000 + 2000 * number, 1500 + 2000 * number
+        told.say(at_ms, "runner", words, level="warn", loop_lag_ms=lag_ms)
+    return told
+
+
+def _stalled_at_once() -> Told:
+    """Tell of a bot that stands still before its caller's media arrives."""
+    told = joined(Told(), browser=False)
+    offer: dict[str, Any] = {"method": "POST", "path": "/sessions/call-7/offer", "status": 200}
+    told.say(330, "gateway", "Request served", tag="http", **offer)
+    return ended(_stalled(told), 25_500, "left")
 
 
 MEMORY = {"type": "MemoryError", "message": ""}
@@ -315,6 +331,10 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "cold_start_slow in each attempt": _unstarted,
     "start_failed": lambda: ended(joined_only(), 60_000, "deadline", "expired"),
     "bot_late": _late,
+    "bot_late, with jitter and slow turns": lambda: _left(
+        _stalled(slow_turns(stats(_talk(), page={"jitter_ms": 300}), "llm_inference"))
+    ),
+    "bot_late, so that no media arrived": _stalled_at_once,
     "user_left": lambda: ended(joined(Told()), 250, "left"),
     "user_left by its page": lambda: _left(
         stats(_talk()).say(31_000, "browser", "Page closed in the call")
@@ -344,45 +364,3 @@ def planted(name: str) -> Planted:
 def cause_of(name: str) -> str:
     """Return the cause of a call by its name."""
     return name.split(",", maxsplit=1)[0].split(" ", maxsplit=1)[0]
-
-
-NOISE: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("bot", "", {"text": "killed by SIGKILL; OOMKilled; rate limit; \x1b[31m<script>"}),
-    ("bot", "join.refused", {"reason": "queue_full"}),
-    ("browser", "session.ended", {"state": "failed", "reason": "runner_lost"}),
-    ("browser", "bot.crashed", {"status": "exit status 1"}),
-    ("bot", "device.changed", {"kind": "frozen"}),
-    ("shop", "order.lost", {"why": "confirmed"}),
-    ("bot", "service.error", {"category": "rate_limit", "recovered": True}),
-    ("bot", "tool.ended", {"status": "completed", "ms": 3, "name": "<b>"}),
-    ("bot", "service.usage", {"prompt_tokens": 10**400}),
-    ("bot", "media.warning", {"name": "high_loss", "state": "cleared", "end": "bot"}),
-    ("browser", "media.stats", {"packets_lost": "many", "packets_received": None, "jitter_ms": []}),
-    ("bot", "turn.ended", {"contributions": "none", "total_ms": float("nan"), "ttfb_ms": 7}),
-    ("gateway", "", {"note": "queue_full"}),
-    ("runner", "service.error", {"category": {"a": 1}}),
-)
-"""Lines that prove nothing: words, claims of others, errors that were overcome, values of no use."""
-
-
-def with_noise(records: Records, seed: int) -> Records:
-    """Return records with lines among them that prove nothing."""
-    chance = random.Random(seed)
-    noisy = list(records)
-    for number in range(chance.randrange(1, 40)):
-        service, event, meta = chance.choice(NOISE)
-        near = chance.choice(records)
-        record = {
-            **{key: near[key] for key in ("timestamp", "sessionId", "userId", "userName")},
-            "level": chance.choice(["info", "warn", "error"]),
-            "message": "A line of no matter",
-            "service": service,
-            "tag": "noise",
-            "meta": meta,
-            "boot": "0badcafe",
-            "seq": number + 1,
-        }
-        if event:
-            record["event"] = event
-        noisy.append(record)
-    return sorted(noisy, key=lambda record: str(record["timestamp"]))

@@ -1,6 +1,7 @@
 """The rules about joins, starts, ends, and the parts of Cordboard that died."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from cordboard.contract.terminal import escape_to_one_line
@@ -11,6 +12,7 @@ from cordboard.logs.why.story import (
     CALL_FAILED,
     MICROPHONE_REFUSED,
     OFFER_ANSWERED,
+    OFFER_REFUSED,
     PAGE_CLOSED,
     REDIS_AWAY,
     Fact,
@@ -262,11 +264,23 @@ def bot_late(story: Story) -> Finding:
     lines = story.all(BOT_LATE)
     if story.ran is None:
         return ruled_out("No bot ran.", story.end)
-    late_ms = sum(fact.number("loop_lag_ms") or 0.0 for fact in lines)
+    late_ms = _late_ms(lines)
     if late_ms > LATE_SHARE.value * story.until_end_ms(story.ran):
-        words = f"The bot's event loop was late, by {late_ms / 1000:.1f} s in all."
-        return proved(words, *lines, effect="disturbed")
+        words = f"The bot's event loop was late for {late_ms / 1000:.1f} s in all."
+        effect: Effect = "disturbed" if story.heard else "ended"
+        return proved(words, *lines, story.end, effect=effect)
     return ruled_out("The bot's event loop kept up.", *(lines or [story.ran]))
+
+
+def _late_ms(lines: Sequence[Fact]) -> float:
+    """Return for how long an event loop was late. Each line tells since when: of one stall there are several lines."""
+    late_ms, until, told = 0.0, float("-inf"), 0.0
+    for fact in lines:
+        lag_ms = fact.number("loop_lag_ms") or 0.0
+        if lag_ms != told:  # or it is the last report of a process that has ended
+            late_ms += max(min(lag_ms, fact.at_ms - until), 0.0)
+            until, told = fact.at_ms, lag_ms
+    return late_ms
 
 
 def _is_death(story: Story, fact: Fact) -> bool:
@@ -286,13 +300,8 @@ def user_left(story: Story) -> Finding:
     if story.reason == "cancelled" or (story.reason == "left" and story.heard is None):
         said = "The caller left before the bot was heard."
         return proved(said, story.accepted, story.ran, story.end, effect="left")
-    if story.reason == "user_absent":
-        if story.user is not None:
-            said = "The caller's connection ended, and the caller did not come back."
-            return proved(said, story.user, story.end, effect="left")
-        if story.first(OFFER_ANSWERED, "bot.connected") is None:
-            said = "The caller never connected: no offer reached the bot."
-            return proved(said, story.ran, story.end, effect="left")
+    if story.reason == "user_absent" and (absent := _absent(story)):
+        return absent
     if story.end is None:
         return not_shown("No line shows the end of the session.")
     return ruled_out(_ended_as(story), story.heard, story.end)
@@ -302,6 +311,20 @@ def _ended_as(story: Story) -> str:
     if not story.reason:
         return "The session ended, and its last line names no reason."
     return f"The session ended as {short(story.reason)}."
+
+
+def _absent(story: Story) -> Finding | None:
+    """Judge a session that ended because nobody was there; None if the caller may have tried to be."""
+    if story.user is not None:
+        said = "The caller's connection ended, and the caller did not come back."
+        return proved(said, story.user, story.end, effect="left")
+    if story.first(OFFER_ANSWERED, "bot.connected") is not None:
+        return None
+    if refused := story.all(OFFER_REFUSED):
+        said = "The caller's offer was refused, and no line shows why."
+        return not_shown(said, story.ran, *refused, story.end)
+    said = "The caller never connected: no offer reached the bot."
+    return proved(said, story.ran, story.end, effect="left")
 
 
 def healthy(story: Story) -> Finding:

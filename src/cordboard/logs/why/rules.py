@@ -132,6 +132,15 @@ RULES: Final[tuple[Rule, ...]] = (
         ("browser",),
     ),
     Rule(
+        "bot_late",
+        "Bot late",
+        "the runner's lines that the event loop of the bot is late, for a large part of the call",
+        "Give the runner more processor time or fewer calls, or move blocking work of the bot into threads.",
+        ends.bot_late,
+        ("runner",),
+        rivals=("page_frozen", "runner_killed"),
+    ),
+    Rule(
         "no_path",
         "No path for the media",
         "a failed connection of the media before any packet arrived; a bot that answered and got no media; "
@@ -139,7 +148,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Open UDP to the runner, or add a TURN server (ice_servers).",
         media.no_path,
         ("browser", "bot"),
-        rivals=("page_frozen", "bot_raised", "out_of_memory", "runner_killed"),
+        rivals=("page_frozen", "bot_raised", "out_of_memory", "runner_killed", "bot_late"),
     ),
     Rule(
         "one_way_sound",
@@ -149,7 +158,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Look for a firewall or a NAT that lets one direction pass.",
         media.one_way_sound,
         ("browser", "bot"),
-        rivals=_DEVICE,
+        rivals=(*_DEVICE, "bot_late"),
     ),
     Rule(
         "runner_killed",
@@ -167,7 +176,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Look at the latency of the speech service, and at its region.",
         services.speech_service_slow,
         ("bot",),
-        rivals=_SERVICE_ERRORS,
+        rivals=(*_SERVICE_ERRORS, "bot_late"),
     ),
     Rule(
         "language_model_slow",
@@ -176,7 +185,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Use a faster model, a shorter context, or another region.",
         services.language_model_slow,
         ("bot",),
-        rivals=_SERVICE_ERRORS,
+        rivals=(*_SERVICE_ERRORS, "bot_late"),
     ),
     Rule(
         "voice_slow",
@@ -185,7 +194,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Look at the latency of the voice service, and at its region.",
         services.voice_slow,
         ("bot",),
-        rivals=_SERVICE_ERRORS,
+        rivals=(*_SERVICE_ERRORS, "bot_late"),
     ),
     Rule(
         "packet_loss",
@@ -194,7 +203,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Look at the network of the end that lost them, and at the processor time of the runner.",
         media.packet_loss,
         ("browser", "bot"),
-        rivals=(*_DEVICE, "one_way_sound"),
+        rivals=(*_DEVICE, "bot_late", "one_way_sound"),
     ),
     Rule(
         "jitter",
@@ -203,7 +212,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Look at the network of that end, and at the processor time of the runner.",
         media.jitter,
         ("browser", "bot"),
-        rivals=(*_DEVICE, "packet_loss"),
+        rivals=(*_DEVICE, "bot_late", "packet_loss"),
     ),
     Rule(
         "cold_start_slow",
@@ -222,15 +231,6 @@ RULES: Final[tuple[Rule, ...]] = (
         ends.start_failed,
         ("gateway", "operator", "runner"),
         rivals=("redis_away", "cold_start_slow", "out_of_memory"),
-    ),
-    Rule(
-        "bot_late",
-        "Bot late",
-        "the runner's lines that the event loop of the bot is late, for a large part of the call",
-        "Give the runner more processor time or fewer calls, or move blocking work of the bot into threads.",
-        ends.bot_late,
-        ("runner",),
-        rivals=("page_frozen", "runner_killed"),
     ),
     Rule(
         "user_left",

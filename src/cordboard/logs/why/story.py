@@ -43,6 +43,8 @@ REDIS_AWAY: Final = "Redis is "
 BOT_LATE: Final = "The bot's event loop is late"
 OFFER_ANSWERED: Final = "offer answered"
 """The access line of an offer that was answered."""
+OFFER_REFUSED: Final = "offer refused"
+"""The access line of an offer that got an error."""
 _WORDS: Final = frozenset({HEARD, NO_PATH, NOTHING_HEARD, MICROPHONE_REFUSED, CALL_FAILED, *CLOSED})
 
 _SERVERS: Final = PLANE_SERVICES - {BROWSER}
@@ -236,7 +238,7 @@ def _kind(record: Mapping[str, Any]) -> str | None:
     """
     event, service = record.get(EVENT), record.get(SERVICE)
     if not isinstance(event, str) or not isinstance(service, str):
-        return OFFER_ANSWERED if _is_answered(record) else _word(service, record.get(MESSAGE))
+        return _offer(record) or _word(service, record.get(MESSAGE))
     if event in _OF_SERVERS:
         return event if service in _SERVERS else None
     if event in _OF_BOTS:
@@ -246,14 +248,19 @@ def _kind(record: Mapping[str, Any]) -> str | None:
     return event if event in _OF_MEDIA else None
 
 
-def _is_answered(record: Mapping[str, Any]) -> bool:
+def _offer(record: Mapping[str, Any]) -> str | None:
+    """Return the kind of the access line of an offer; None for other records."""
     meta = record.get(META)
     if record.get(TAG) != "http" or record.get(SERVICE) not in _SERVERS:
-        return False
-    if not isinstance(meta, Mapping) or meta.get("status") != HTTPStatus.OK:
-        return False
-    path = meta.get("path")
-    return isinstance(path, str) and path.endswith("/offer")
+        return None
+    if not isinstance(meta, Mapping):
+        return None
+    path, status = meta.get("path"), meta.get("status")
+    if not isinstance(path, str) or not path.endswith("/offer") or not isinstance(status, int):
+        return None
+    if status == HTTPStatus.OK:
+        return OFFER_ANSWERED
+    return OFFER_REFUSED if status >= HTTPStatus.BAD_REQUEST else None
 
 
 def _word(service: object, message: object) -> str | None:

@@ -96,7 +96,7 @@ UNANSWERED_MS: Final = Threshold(
 LATE_SHARE: Final = Threshold(
     0.2,
     "of the call",
-    "the sum of the delays of the bot's event loop, each above 1 s, that the runner logs",
+    "the time for which the bot's event loop was late by more than 1 s, as the runner logs it",
     "our choice",
 )
 CRASH_AFTER_MS: Final = Threshold(
