@@ -1,6 +1,6 @@
 """`cordboard why` on calls with planted causes: the confusion matrix, wrong blame, seconds a call.
 
-    python benchmarks/why/bench_why.py [--calls 400] [--seed 41] [--cause NAME ...] [--keep DIR]
+    python benchmarks/why/bench_why.py [--calls 400] [--seed 43] [--cause NAME ...] [--keep DIR]
     python benchmarks/why/bench_why.py --judge DIR [--cause NAME ...]
 
 Each call is real: `cordboard call` speaks with a bot of Pipecat's, whose services are doubles with planted delays and
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -74,13 +74,17 @@ class Asked:
 
 
 async def make(
-    calls: list[Planting], folder: Path, logs: Path, at_once: int, nice: int
-) -> dict[str, Evidence]:
-    """Make all calls, and write the logs of all processes; return what was measured of each."""
+    calls: list[Planting],
+    folder: Path,
+    logs: Path,
+    evidence: dict[str, Evidence],
+    options: argparse.Namespace,
+) -> None:
+    """Make all calls, write the logs of all processes, and add what is measured of each call."""
     redis = EmbeddedServer()
     redis.start()
     assert redis.process is not None
-    services = PlantedServices(Doubles().app())
+    services = PlantedServices(Doubles().app(), evidence=evidence)
     try:
         async with served(services) as url:
             over = {
@@ -96,15 +100,9 @@ async def make(
             configure(service="call", fd=fd, bridges=False, session_from_environment=False)
             page = PageLines(logs / "interface.jsonl")
             stage = Stage(
-                processes,
-                redis.process.pid,
-                url,
-                services.plans,
-                services.evidence,
-                page,
-                at_once,
-                nice,
-            )
+                processes, redis.process.pid, url, services.plans, evidence, page,
+                options.at_once, options.nice,
+            )  # fmt: skip
             try:
                 await stage.run(calls)
                 await asyncio.sleep(1)  # what a killed process has not written is lost
@@ -116,7 +114,6 @@ async def make(
         for pid in descendants_of(os.getpid(), 1000):  # a cold runner outlives its operator
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    return services.evidence
 
 
 def lose_lines(calls: list[Planting], logs: Path, evidence: dict[str, Evidence]) -> None:
@@ -240,9 +237,13 @@ def place(options: argparse.Namespace, directory: Path, logs: Path) -> None:
     """Make the calls, and keep all that is asked about later."""
     calls = plantings(options.calls, options.seed, tuple(options.cause))
     logs.mkdir(parents=True)
-    evidence = asyncio.run(make(calls, directory, logs, options.at_once, options.nice))
-    lose_lines(calls, logs, evidence)
-    keep(calls, logs, evidence)
+    evidence: dict[str, Evidence] = defaultdict(Evidence)
+    try:
+        asyncio.run(make(calls, directory, logs, evidence, options))
+    finally:  # those of a run that is interrupted are kept as well
+        made = [one for one in calls if evidence[one.session].ended]
+        lose_lines(made, logs, evidence)
+        keep(made, logs, evidence)
 
 
 def options_of(words: list[str] | None = None) -> argparse.Namespace:
@@ -252,7 +253,7 @@ def options_of(words: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--calls", type=int, default=400, help="number of calls (default 400)")
-    add("--seed", type=int, default=41, help="what is planted (default 41)")
+    add("--seed", type=int, default=43, help="what is planted (default 43)")
     add("--at-once", type=int, default=4, help="calls at the same time (default 4)")
     add("--cause", nargs="+", choices=CAUSES, default=[*CAUSES])
     add("--keep", type=Path, help="keep the logs and the measures in a new directory")

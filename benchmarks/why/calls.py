@@ -70,12 +70,12 @@ class Stage:
                 await self._run(calls)
         finally:
             preferring.cancel()
-        for planting in calls:
-            seen = self.evidence[planting.session]
-            if planting.impairment:
-                seen.packets = planting.impairment.measured()
-                seen.arrivals = planting.impairment.arrivals.measured()
-            seen.late = lateness.of(seen.began, seen.ended)
+            for planting in calls:
+                seen = self.evidence[planting.session]
+                if planting.impairment:
+                    seen.packets = planting.impairment.measured()
+                    seen.arrivals = planting.impairment.arrivals.measured()
+                seen.late = lateness.of(seen.began, seen.ended)
 
     async def _prefer_bots(self) -> None:
         """Give each bot process, which has a kernel session of its own, the nice value of its runner."""
