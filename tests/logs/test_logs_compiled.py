@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cordboard.contract.record import KEYS
 from cordboard.logs import survey
 from cordboard.logs.blocks import Block
-from cordboard.logs.lines import Listed
+from cordboard.logs.entries import Listed
 from cordboard.logs.scan import _freed
 from cordboard.logs.sequence import SequenceIndex
 from cordboard.logs.survey import Survey, joined

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.logs import merge
-from cordboard.logs.lines import Listed
+from cordboard.logs.entries import Listed
 from cordboard.logs.merge import Lane, merged
 from cordboard.logs.scan import Batch
 from cordboard.logs.statistics import Statistics

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cordboard.logs import merge, survey
 from cordboard.logs import reader as reading
 from cordboard.logs.blocks import Block
-from cordboard.logs.lines import Listed
+from cordboard.logs.entries import Listed
 from cordboard.logs.merge import Item, Lane, Whole, merged
 from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch

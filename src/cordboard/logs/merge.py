@@ -13,7 +13,7 @@ from operator import attrgetter, eq, itemgetter
 from typing import Final, NamedTuple, Protocol
 
 from cordboard.logs import survey
-from cordboard.logs.lines import Lines, Listed, disorder_s, in_order
+from cordboard.logs.entries import Lines, Listed, disorder_s, in_order
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
 from cordboard.logs.survey import mark_of

@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 
 from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks
 from cordboard.logs.bulk import parted_by_format, without_carrier
+from cordboard.logs.entries import Lines, Listed
 from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
 from cordboard.logs.formats.wrappers import DOCKER_START
-from cordboard.logs.lines import Lines, Listed
 from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import Survey
 from cordboard.logs.timespec import LOWEST, seconds

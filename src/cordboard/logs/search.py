@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import Final
 
 from cordboard.logs.blocks import Block
+from cordboard.logs.entries import Listed
 from cordboard.logs.filters import Prefilter, Term
 from cordboard.logs.formats.continuation import Entry
-from cordboard.logs.lines import Listed
 from cordboard.logs.merge import SLACK_S, Lane
 from cordboard.logs.parallel import HANDS, spread
 from cordboard.logs.query import Query

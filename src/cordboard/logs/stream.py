@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 
 from cordboard.logs.blocks import ByteReader
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.entries import disorder_s
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import parted
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import number_of, unwrap
-from cordboard.logs.lines import disorder_s
 from cordboard.logs.sequence import SequenceIndex
 from cordboard.logs.survey import survey
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from stringzilla import count as find_count
 
 from cordboard.contract.record import SERVER_PREFIX
+from cordboard.logs.entries import Lines, Listed, Places, disorder_s, in_order
 from cordboard.logs.formats.decode import is_text
 from cordboard.logs.line import Attribution
-from cordboard.logs.lines import Lines, Listed, Places, disorder_s, in_order
 from cordboard.logs.patterns import pattern
 from cordboard.logs.timestamps import OWN_LINE, OWN_START, tail_at
 

@@ -42,7 +42,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class ServiceLane:
     """One service."""
 
     service: str
@@ -60,7 +60,7 @@ class Lanes:
         first_us: Where it begins; None without a line that has a time.
     """
 
-    lanes: tuple[Lane, ...] = ()
+    lanes: tuple[ServiceLane, ...] = ()
     first_us: int | None = None
     last_us: int | None = None
 
@@ -78,7 +78,7 @@ class _Told:
     levels: Counter[str] = field(default_factory=Counter)
     notable: list[tuple[int, str, str, int]] = field(default_factory=list)
 
-    def lane(self, name: str, first: int, last: int) -> Lane:
+    def lane(self, name: str, first: int, last: int) -> ServiceLane:
         def part(us: int) -> int:
             return min((us - first) * BUCKETS // max(last - first, 1), BUCKETS - 1)
 
@@ -90,7 +90,7 @@ class _Told:
         lines = Counter(map(part, self.times))
         marks = tuple(Mark(at, lines[at], *worst.get(at, ())) for at in sorted(lines))
         levels = self.levels
-        return Lane(name, levels.total(), levels["warn"], levels["error"], marks)
+        return ServiceLane(name, levels.total(), levels["warn"], levels["error"], marks)
 
 
 class LaneMaker:
