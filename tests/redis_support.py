@@ -156,7 +156,7 @@ class Watched:
 def watched() -> Iterator[Watched]:
     """Start a master, a replica that is in sync, and a sentinel that has seen both."""
     master = Node()
-    replica = Node("--replicaof", f"127.0.0.1 {master.port}")
+    replica = Node("--replicaof", "127.0.0.1", str(master.port))
     sentinel = SentinelNode(master)
     try:
         for node in (master, replica, sentinel):
