@@ -218,7 +218,7 @@ def test_deleted_meanwhile(cluster: Cluster, source: Any) -> None:
 @pytest.mark.parametrize(("first", "reasons"), [(1, []), (17, ["rotated"])])
 def test_rotated(cluster: Cluster, source: Any, first: int, reasons: list[str]) -> None:
     """A log that begins with a later number than 1 has lost its beginning to rotation."""
-    line = '{\\"boot\\":\\"9f31c2aa\\",\\"seq\\":%d}\\n'
+    line = '{\\"message\\":\\"m\\",\\"boot\\":\\"9f31c2aa\\",\\"seq\\":%d}\\n'
     script = f'i={first}; while [ $i -lt {first + 5} ]; do printf "{line}" $i; i=$((i+1)); done'
     cluster.pod("p", {"script": f"{script}; sleep 1; echo later"})
     until(over(cluster, "p"))
