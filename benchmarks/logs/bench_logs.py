@@ -203,7 +203,7 @@ def carriers(wanted: argparse.Namespace) -> None:
     """The same 530,000 lines in 8 files, as nodes, agents and other loggers leave them."""
     source = OUT / "carried"
     corpus.make(source, CARRIED_LINES * corpus.LINE_BYTES, 8, 1)
-    commands: dict[str, Sequence[str] | None] = {}
+    commands: dict[str, Sequence[str]] = {}
     for number, carrier in enumerate(corpus.CARRIERS):
         folder = OUT / f"carried-{number}"
         corpus.carried(folder, source, carrier)
@@ -212,8 +212,6 @@ def carriers(wanted: argparse.Namespace) -> None:
             f"{peers.ripgrep('', folder)} | LC_ALL=C sort"
         )
         commands[f"{carrier}: duckdb"] = peers.script(peers.DUCKDB_LINES, folder)
-        if wanted.slow:
-            commands[f"{carrier}: lnav"] = peers.lnav(folder)
         if carrier == "Docker's JSON" and shutil.which("jq"):
             commands[f"{carrier}: jq | sort"] = peers.shell(f"jq -r .log {folder}/*.jsonl | sort")
     table(

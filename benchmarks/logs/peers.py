@@ -22,10 +22,10 @@ for row in duckdb.execute(
 """
 DUCKDB_LINES = """\
 import sys, duckdb
-print(duckdb.sql(
+duckdb.execute(
     f"copy (select line from read_csv('{sys.argv[1]}/*.jsonl', delim=chr(1), quote='', escape='', header=false,"
     " columns={'line':'varchar'}) order by line) to '/dev/stdout' (delimiter '', quote '', header false)"
-))
+)
 """
 POLARS = """\
 import sys, polars
@@ -76,11 +76,9 @@ def cordboard(*words: str) -> tuple[str, ...]:
     return (str(Path(sys.executable).with_name("cordboard")), "logs", *words)
 
 
-def lnav(folder: Path, *words: str) -> tuple[str, ...] | None:
-    """Print a folder in the order of time, without a terminal."""
-    found = shutil.which("lnav")
-    return None if found is None else (found, "-n", *words, str(folder))
-
-
 def lnav_session(folder: Path, session: str) -> tuple[str, ...] | None:
-    return lnav(folder, "-c", f":filter-in {session}")
+    lnav = shutil.which("lnav")
+    if lnav is None:
+        return None
+    files = sorted(map(str, folder.iterdir()))
+    return (lnav, "-n", "-c", f":filter-in {session}", *files)
