@@ -4,14 +4,18 @@
 
 A level is borne if 99 % of its calls have no gap over 40 ms, and each question an answer. Cordboard and Pipecat's own
 runner (one process, the same bot) climb until they bear no more. The calls begin a quarter of a second apart, and all
-are there for the given seconds. The callers run on the same cores, in a process of
-their own; their own lateness is shown, since a late caller measures gaps that are not the bot's.
+are there for the given seconds. The callers run on the same cores, in a process of their own, with priority where that
+is permitted. Their processor time is shown, and their own lateness, since a late caller measures gaps that are not the
+bot's.
 """
 
 import argparse
 import json
+import os
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +44,18 @@ def main() -> None:
         rows += _climb(theirs, options)
     show(
         f"simultaneous phone calls, {options.rounds} rounds of {options.seconds:.0f} s each, {load} (goal: {GOAL})",
-        ("", "calls", "good %", "gap p50 ms", "worst ms", "first audio ms", "late ms", "borne"),
+        (
+            "",
+            "calls",
+            "good %",
+            "gap p50 ms",
+            "worst ms",
+            "first audio ms",
+            "late ms",
+            "busy %",
+            "callers %",
+            "borne",
+        ),
         rows,
     )
     borne = {"cordboard": 0, "pipecat runner": 0}
@@ -56,10 +71,12 @@ def _climb(server: peers.Server, options: argparse.Namespace) -> list[tuple[obje
     _call_all(server, 1, 3)  # warms everything up
     rows = []
     for level in options.levels:
+        used = _used_s()
         calls = [
             one for _ in range(options.rounds) for one in _call_all(server, level, options.seconds)
         ]
-        rows.append(_row(server.name, level, calls, options.seconds))
+        shares = [round(100 * share) for share in _shares(used, _used_s())]
+        rows.append(_row(server.name, level, calls, options.seconds, shares))
         if rows[-1][-1] == "no":
             break
     return rows
@@ -77,12 +94,30 @@ def _call_all(server: peers.Server, level: int, seconds: float) -> list[phone.Ca
     return [phone.Call(**one) for one in json.loads(done.stdout)]
 
 
+def _used_s() -> tuple[float, float, float]:
+    """Return the seconds that have passed, and the processor time of this machine and of the callers."""
+    callers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    user, nice, system = (
+        int(ticks) / os.sysconf("SC_CLK_TCK")
+        for ticks in Path("/proc/stat").read_text().split(maxsplit=4)[1:4]
+    )
+    return time.monotonic(), user + nice + system, callers.ru_utime + callers.ru_stime
+
+
+def _shares(before: tuple[float, ...], after: tuple[float, ...]) -> list[float]:
+    """Return what was used of all processors, by the machine and by the callers."""
+    passed, *used = (later - earlier for earlier, later in zip(before, after, strict=True))
+    return [seconds / passed / (os.cpu_count() or 1) for seconds in used]
+
+
 def _is_good(call: phone.Call, seconds: float) -> bool:
     answers = int(seconds // phone.QUESTION_EVERY_S)
     return not call.failure and len(call.gaps_s) >= answers and max(call.gaps_s) <= GAP_MAX_S
 
 
-def _row(name: str, level: int, calls: Sequence[phone.Call], seconds: float) -> tuple[object, ...]:
+def _row(
+    name: str, level: int, calls: Sequence[phone.Call], seconds: float, shares: Sequence[int]
+) -> tuple[object, ...]:
     good = sum(_is_good(one, seconds) for one in calls) / len(calls)
     gaps = [max(one.gaps_s, default=float("inf")) for one in calls]
     first = [one.first_audio_s or float("inf") for one in calls]
@@ -94,6 +129,7 @@ def _row(name: str, level: int, calls: Sequence[phone.Call], seconds: float) -> 
         1000 * max(gaps),
         1000 * median(first),
         1000 * max(one.lateness_s for one in calls),
+        *shares,
         "yes" if good >= GOOD_SHARE else "no",
     )
 
