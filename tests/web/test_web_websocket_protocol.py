@@ -4,13 +4,16 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from cordboard.web import serve
 from cordboard.web.websocket_protocol import BoundedWebSocketProtocol
@@ -19,6 +22,14 @@ from tests_support import served, until
 
 class _Impatient(BoundedWebSocketProtocol):
     abort_s = 0.2
+
+
+class _Known(BoundedWebSocketProtocol):
+    made: ClassVar[list["_Known"]] = []
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made.append(self)
 
 
 class Application:
@@ -84,6 +95,41 @@ async def test_connection_with_data_that_nobody_reads_is_aborted() -> None:
     async with silent_peer(app, ping_s=600) as server:
         await until(lambda: app.ended)
         await until(lambda: not server.server_state.connections, 5)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "is_read_on"), [(8, 200, True), (9, 200, False), (1, 5000, False)]
+)
+async def test_connection_is_read_on_while_little_waits_for_the_application(
+    monkeypatch: pytest.MonkeyPatch, count: int, size: int, is_read_on: bool
+) -> None:
+    """A few small messages, as those of a phone call; with more, the peer has to wait, and nothing is lost."""
+    takes, received = asyncio.Event(), []
+
+    async def take(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await takes.wait()
+        async for text in websocket.iter_text():
+            received.append(text)  # noqa: PERF401 - `extend` would keep them until the end
+
+    app = Starlette(routes=[WebSocketRoute("/", take)])
+    monkeypatch.setattr(serve, "BoundedWebSocketProtocol", _Known)
+    async with (
+        served(app, websockets=True) as url,
+        aiohttp.ClientSession() as client,
+        client.ws_connect(url) as websocket,
+    ):
+        sent = [f"{number:0{size}}" for number in range(count)]
+        for text in sent:
+            await websocket.send_str(text)
+        connection = _Known.made[-1]
+        await until(lambda: connection.queue.qsize() == count)
+        assert connection.transport.is_reading() == is_read_on
+        takes.set()
+        await websocket.send_str("last")
+        await until(lambda: len(received) > count)
+        assert received == [*sent, "last"]
+        assert connection.transport.is_reading()
 
 
 @pytest.mark.parametrize("start", ["GET", "POST"])
