@@ -26,7 +26,6 @@ QUESTION_EVERY_S = 6.0  # the question, 0.6 s until its end is noticed, its repe
 SILENCE = base64.b64encode(bytes([0xFF]) * 160).decode()
 CONNECT_S = 30.0
 APART_S = 0.25  # callers do not dial in the same millisecond
-NICE = -10
 
 # Of a WebSocket (RFC 6455, section 5.2): the first two bytes of a frame, and its kinds.
 _FINAL, _MASKED = 0x80, 0x80
@@ -240,7 +239,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     # The callers of real calls use other machines: those that wait for a processor here would measure themselves.
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     measured = asyncio.run(_calls(request["streams"], request["seconds"]))
     json.dump([vars(one) for one in measured], sys.stdout)
 
