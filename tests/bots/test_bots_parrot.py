@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import pytest
 import streamdouble.api
 import streamdouble.audio
 import websockets
+from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.vad_analyzer import VADParams, VADState
 from pipecat.runner.types import WebSocketRunnerArguments
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from streamdouble.session import SessionConfig
 
+from cordboard.bots import prepared_silero
 from cordboard.bots.parrot import GREETINGS, bot
 from tests_support import served_with_websockets
 
@@ -153,3 +157,22 @@ async def test_stream_of_an_unknown_carrier_is_refused_by_name() -> None:
         with pytest.raises(websockets.ConnectionClosed):
             await stream.recv()
     assert "expected twilio, telnyx, plivo or exotel, got 'unknown'" in str(failures[0])
+
+
+async def test_first_analyzer_of_a_process_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further ones, as in a process with many calls, leave the event loop free while the model works."""
+    monkeypatch.setattr(prepared_silero, "_PREPARED", [SileroVADAnalyzer()])
+    threads = []
+
+    class Noted(prepared_silero.PreparedSileroAnalyzer):
+        def voice_confidence(self, buffer: bytes) -> float:
+            """Note the thread."""
+            threads.append(threading.get_ident())
+            return super().voice_confidence(buffer)
+
+    for _ in range(2):
+        analyzer = Noted(VADParams())
+        analyzer.set_sample_rate(8_000)
+        assert await analyzer.analyze_audio(bytes(2 * 256)) == VADState.QUIET
+        await analyzer.cleanup()
+    assert [thread == threading.get_ident() for thread in threads] == [True, False]
