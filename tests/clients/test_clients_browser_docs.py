@@ -162,10 +162,12 @@ async def test_lines_of_the_javascript_page_have_the_id_of_the_bot(
     up: Up, browser: Browser
 ) -> None:
     """The page makes the id, `fetch` carries it to the edge of another origin, and the next call has another."""
-    client, _, _, _, addition = code_blocks("javascript.md", "js")
+    client, _, _, _, addition, heard = code_blocks("javascript.md", "js")
     code = at_edge(client, up.addresses["edge"]) + addition.replace(
         "localhost:7860", up.addresses["edge"].removeprefix("http://")
     )
+    # esbuild does not copy the worklet.
+    code += heard.replace("local.audio])", 'local.audio]), { worklet: "/heard_worklet.js" }')
     lines: list[dict[str, Any]] = []
     async with serve_code(await bundle(code, "js"), lines=lines) as url:
         page = await open_page(browser, url)
@@ -177,6 +179,9 @@ async def test_lines_of_the_javascript_page_have_the_id_of_the_bot(
     assert [error for line in lines if (error := schema_error(line))] == []
     (session_id,) = {line["sessionId"] for line in lines if line.get("event") == "page.opened"}
     assert session_id in {line["sessionId"] for line in lines if line.get("event") == "media.stats"}
+    assert [
+        line for line in lines if line["tag"] == "heard"
+    ] == []  # it can measure, and there is no turn
     assert {"join.requested", "join.accepted", "bot.started"} <= {*up.events(session_id)}
 
 

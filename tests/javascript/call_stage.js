@@ -32,6 +32,8 @@ export class Stage {
   /** @type {() => any} */
   openMicrophone = () => this.microphone;
   level = 0;
+  /** @type {string[]} */
+  heard = []; // the streams whose turns are measured
   track = { label: "Built-in", enabled: true, stopped: false, stop: () => (this.track.stopped = true) };
   microphone = /** @type {any} */ ({ getAudioTracks: () => [this.track], getTracks: () => [this.track] });
   /** @type {any} */
@@ -72,6 +74,7 @@ export class Stage {
       playGapTone: () => (this.tones += 1),
       newMeter: () => ({ level: () => this.level, close() {} }),
       watchDevices: () => ({ close() {} }),
+      watchHeard: () => ({ hear: (/** @type {any} */ stream) => this.heard.push(stream), close: () => this.heard.push("closed") }),
       newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers, /** @type {any} */ iceConfig) => {
         const peer = {
           handlers, iceConfig, serverError: /** @type {any} */ (null), closed: false, accepted: false,

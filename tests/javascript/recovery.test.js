@@ -22,8 +22,12 @@ test("when the bot is replaced, the call connects to the next one, whose offer i
   assert.equal(stage.track.stopped, false);
   stage.peers[1].handlers.onState("connected");
   assert.equal(stage.states.at(-1), "connected");
+  stage.peers[0].handlers.onStream("the lost bot's stream");
+  stage.peers[1].handlers.onStream("the next bot's stream");
   await stage.tick(60_000);
   assert.equal(stage.end, null);
+  await stage.call.leave();
+  assert.deepEqual(stage.heard, ["the bot's stream", "the next bot's stream", "closed", "closed"]);
 });
 
 const SUSPECT = "POST /api/sessions/s1/suspect";

@@ -13,4 +13,5 @@ export { configure } from "./configure.js";
 export { uuid7 } from "./ids.js";
 export { currentSession, flush, getClientLogger, newSession, onSession, setSession } from "./logger.js";
 export { watchDevices } from "./device_watch.js";
+export { watchHeard } from "./heard_watch.js";
 export { watchAllPeerConnections, watchPeerConnection } from "./peer_watch.js";

@@ -15,7 +15,7 @@ const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
 /**
  * @import { EndDetails, NoteOptions, Stage } from "./call_types.js"
  * @import { Meter } from "./bot_audio.js"
- * @import { MediaParts } from "./media_parts.js"
+ * @import { HeardWatch, MediaParts } from "./media_parts.js"
  * @import { BotError, IceConfig, Peer, SessionDescription } from "./peer.js"
  *
  * @typedef {object} MediaHandlers none is called once the sound has stopped
@@ -42,6 +42,8 @@ export class Media {
   #meter = null;
   /** @type {{ close(): void } | null} */
   #devices = null;
+  /** @type {HeardWatch | null} */
+  #heard = null;
   /** @type {Peer | null} */
   #peer = null;
   /** @type {Promise<Peer | null> | null} */
@@ -111,6 +113,7 @@ export class Media {
     };
     this.#meter = this.#parts.newMeter(microphone);
     this.#devices = this.#parts.watchDevices(microphone);
+    this.#heard = this.#parts.watchHeard(microphone);
     this.#prepare();
   }
 
@@ -235,6 +238,7 @@ export class Media {
     this.#keepLastPacket();
     this.#reception?.close();
     this.#devices?.close();
+    this.#heard?.close();
     closeMicrophone(this.#microphone);
     this.#meter?.close();
     this.#meter = null;
@@ -257,7 +261,9 @@ export class Media {
         if (isUsed()) this.#stateChanged(state);
       },
       onStream: (/** @type {MediaStream} */ stream) => {
-        if (isUsed()) this.#botAudio.play(stream);
+        if (!isUsed()) return;
+        this.#botAudio.play(stream);
+        this.#heard?.hear(stream, peer);
       },
       onBotClosed: () => {
         if (isUsed()) this.#botClosed();

@@ -2,18 +2,21 @@
 
 import { request } from "./api.js";
 import { watchDevices } from "./client/device_watch.js";
+import { watchHeard } from "./client/heard_watch.js";
 import { Loudness, sharedAudioContext } from "./microphone.js";
 import { Peer } from "./peer.js";
 
 /**
  * @import { Meter } from "./bot_audio.js"
  * @import { IceConfig, PeerHandlers } from "./peer.js"
+ * @typedef {Pick<ReturnType<typeof watchHeard>, "hear" | "close">} HeardWatch
  *
  * @typedef {object} MediaParts
  * @property {typeof request} request
  * @property {(microphone: MediaStream, handlers: PeerHandlers, iceConfig: IceConfig) => Peer} newPeer
  * @property {(stream: MediaStream) => Meter} newMeter
  * @property {(microphone: MediaStream) => { close(): void }} watchDevices logs what changes at the caller's end
+ * @property {(microphone: MediaStream) => HeardWatch} watchHeard logs the latency of each turn as the caller hears it
  */
 
 /** @type {MediaParts} */
@@ -25,4 +28,5 @@ export const BROWSER_MEDIA = {
     const [track] = microphone.getAudioTracks();
     return watchDevices(track, { audioContext: sharedAudioContext() });
   },
+  watchHeard: (microphone) => watchHeard(microphone, { audioContext: sharedAudioContext() }),
 };

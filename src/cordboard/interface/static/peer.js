@@ -110,7 +110,7 @@ export class Peer {
 
   /** Return the network path of the media, for the log. */
   async path() {
-    const stats = await this.#statistics();
+    const stats = await this.getStats();
     const pair = [...stats.values()].find(
       (item) => item.type === "candidate-pair" && item.nominated && item.state === "succeeded",
     );
@@ -144,7 +144,7 @@ export class Peer {
    * @returns {Promise<Received>}
    */
   async received() {
-    const stats = await this.#statistics();
+    const stats = await this.getStats();
     const audio = [...stats.values()].find((item) => item.type === "inbound-rtp" && item.kind === "audio");
     const now = performance.timeOrigin + performance.now();
     // Browsers without this time get that of the look, which comes soon after the packet.
@@ -153,7 +153,7 @@ export class Peer {
 
   /** Return the packets that were sent, received and lost, for the log. */
   async quality() {
-    const stats = [...(await this.#statistics()).values()].filter((item) => item.kind === "audio");
+    const stats = [...(await this.getStats()).values()].filter((item) => item.kind === "audio");
     const received = stats.find((item) => item.type === "inbound-rtp");
     const sent = stats.find((item) => item.type === "outbound-rtp");
     return {
@@ -162,6 +162,14 @@ export class Peer {
       jitter_ms: received && Math.round((received.jitter ?? 0) * 1000),
       sent: sent?.packetsSent,
     };
+  }
+
+  /**
+   * Return the browser's statistics of the connection.
+   * @returns {Promise<Map<string, any>>}
+   */
+  async getStats() {
+    return /** @type {Map<string, any>} */ (/** @type {unknown} */ (await this.#connection.getStats()));
   }
 
   /** Close the connection. No handler is called afterwards. */
@@ -174,11 +182,6 @@ export class Peer {
     this.#connection.onconnectionstatechange = null;
     this.#connection.oniceconnectionstatechange = null;
     this.#connection.close();
-  }
-
-  /** @returns {Promise<Map<string, any>>} */
-  async #statistics() {
-    return /** @type {Map<string, any>} */ (/** @type {unknown} */ (await this.#connection.getStats()));
   }
 
   /** @returns {Promise<SessionDescription>} */
