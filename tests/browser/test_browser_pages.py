@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page
 
-from browser.browser_support import CONTROL, Room, chromium, chromium_path, open_room
+from browser.browser_support import CONTROL, Room, chromium, chromium_path, open_room, spoken
 from tests_support import until
 from up_support import Up, processes_of, ready, write_parrot
 
@@ -222,19 +222,25 @@ async def test_axe_finds_nothing_and_nothing_overflows(
         await page.close()
 
 
-async def test_microphone_is_chosen_and_a_failed_attempt_keeps_its_id(
-    staffed: Up, microphone: Path
+async def test_microphone_is_tested_and_chosen_and_a_failed_attempt_keeps_its_id(
+    staffed: Up, tmp_path: Path
 ) -> None:
-    """The list names the devices once they are allowed; the next attempt has the same session id."""
-    async with chromium(microphone) as running:
+    """Its level is shown before the call; the list names the devices; the next attempt has the same session id."""
+    async with chromium(spoken(tmp_path, before_s=0)) as running:
         context = await running.new_context()
         room = await open_room(context, f"{staffed.addresses['interface']}/rooms/choice", BOSS)
+        await room.page.focus("#check")
+        await room.page.keyboard.press("Enter")
+        await room.page.wait_for_selector("#meter-you:not([aria-valuenow='0'])")
+        assert await room.page.get_attribute("#check", "aria-pressed") == "true"
+        assert await findings(room.page) == []
         full = {"code": "queue_full", "detail": "Full."}
         await room.page.route(
             "**/api/sessions", lambda route: route.fulfill(status=429, json=full), times=1
         )
         failed = await room.join()
         assert "All bots are busy." in await room.alert()
+        assert await room.page.get_attribute("#check", "aria-pressed") == "false"
         assert await room.page.get_attribute("#room", "data-next") == failed
         assert "keeps this ID" in await room.text("session-note")
         names = await room.page.eval_on_selector_all(
@@ -246,6 +252,7 @@ async def test_microphone_is_chosen_and_a_failed_attempt_keeps_its_id(
         assert await room.join() == failed
         await room.page.wait_for_selector("#timeline [data-stage=microphone]:not(.pending)")
         assert await room.page.is_disabled("#microphone")
+        assert await room.page.is_disabled("#check")
         await room.leave()
         assert await room.page.is_enabled("#microphone")
         assert await room.page.get_attribute("#room", "data-next") != failed

@@ -7,6 +7,7 @@ import { enableCopyButtons } from "./copy.js";
 import { button, element } from "./elements.js";
 import { uuid7 } from "./client/ids.js";
 import { getClientLogger, installLogger, setLogContext } from "./log.js";
+import { MicrophoneCheck } from "./microphone_check.js";
 import { offerMicrophones, showMicrophones } from "./microphone_choice.js";
 import { drawTimeline } from "./timeline.js";
 
@@ -35,6 +36,12 @@ const page = element("room").dataset;
 const clockOffsetMs = Number(page.now) - Date.now();
 
 const microphones = /** @type {HTMLSelectElement} */ (element("microphone"));
+
+const check = new MicrophoneCheck((isOn) => {
+  button("check").setAttribute("aria-pressed", String(isOn));
+  if (isOn) showMicrophones(microphones); // their labels are known from now on
+  startMeters();
+});
 
 let nextSessionId = "";
 /** @type {Call | null} */
@@ -187,7 +194,7 @@ async function takeOver(holder) {
 function showButtons() {
   button("join").hidden = call !== null;
   button("leave").hidden = button("mute").hidden = call === null;
-  microphones.disabled = call !== null;
+  microphones.disabled = button("check").disabled = call !== null;
 }
 
 /** @param {boolean} isMuted */
@@ -196,13 +203,18 @@ function showMuted(isMuted) {
   button("mute").textContent = isMuted ? "Unmute" : "Mute";
 }
 
+function startMeters() {
+  cancelAnimationFrame(animationFrame);
+  drawMeters();
+}
+
 function drawMeters() {
-  const { you, bot } = call?.levels ?? { you: 0, bot: 0 };
+  const { you, bot } = call?.levels ?? { you: check.level, bot: 0 };
   drawMeter(element("meter-you"), you);
   drawMeter(element("meter-bot"), bot);
   const elapsed = connectedAt === null ? "" : clockText(performance.now() - connectedAt);
   if (element("elapsed").textContent !== elapsed) element("elapsed").textContent = elapsed;
-  if (call) animationFrame = requestAnimationFrame(drawMeters);
+  if (call || check.isOn) animationFrame = requestAnimationFrame(drawMeters);
 }
 
 /** @param {number} ms */
@@ -225,6 +237,7 @@ function drawMeter(meter, level) {
 
 function join() {
   if (call) return;
+  check.close(); // the call opens the microphone anew, and some systems lend it only once
   hideAlert();
   element("hint").hidden = true;
   stages.clear();
@@ -233,8 +246,7 @@ function join() {
   call = new Call({ sessionId: nextSessionId, room: page.room ?? "", audio }, view);
   showButtons();
   button("leave").focus();
-  cancelAnimationFrame(animationFrame);
-  drawMeters();
+  startMeters();
   call.start();
 }
 
@@ -276,13 +288,18 @@ function openPage() {
   button("mute").onclick = toggleMute;
   enableCopyButtons();
   offerMicrophones(microphones);
+  microphones.addEventListener("change", () => check.isOn && check.open());
+  button("check").onclick = () => (check.isOn ? check.close() : check.open());
   // Capturing, so that it runs before the logger's own listener, which sends all lines.
-  addEventListener("pagehide", () => call?.abandon(), { capture: true });
+  addEventListener("pagehide", () => {
+    check.close();
+    call?.abandon();
+  }, { capture: true });
   // A page that the browser restores from its cache has lost its call.
   addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload();
   });
-  button("join").disabled = false;
+  button("join").disabled = button("check").disabled = false;
 }
 
 openPage();
