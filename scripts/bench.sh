@@ -36,7 +36,7 @@ for file in $(benchmarks); do
         continue
     fi
     printf '\n== %s\n' "$file"
-    case "$name" in page | pages | client | survival) find_browser ;; esac
+    case "$name" in page | pages | client | survival | heard) find_browser ;; esac
     if [ "$name" = client ]; then scripts/clients.sh >/dev/null; fi
     .venv/bin/python "$file" || failed="$failed $name"
 done
