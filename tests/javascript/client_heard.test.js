@@ -119,6 +119,18 @@ test("the next bot takes the place of the one before, and the end disconnects al
   assert.deepEqual(newLines(), []);
 });
 
+test("a turn whose call ends while the delays are read is not written into the next session", async (t) => {
+  const { watch, report } = await open(t);
+  /** @type {any} */
+  let answer = null;
+  await watch.hear(/** @type {any} */ ("bot"), { getStats: () => new Promise((resolve) => (answer = resolve)) });
+  await report(TURN);
+  watch.close();
+  answer(new Map());
+  await settle();
+  assert.deepEqual(newLines(), []);
+});
+
 test("a turn in which the sound stood still is not measured, and counts", async (t) => {
   const { report } = await open(t);
   await report({ ...TURN, isStalled: true });

@@ -128,6 +128,7 @@ class HeardWatch {
       return;
     }
     const { output, ...delays } = await this.#delays();
+    if (this.#isClosed) return; // the lines of the page may be another session's by now
     const device = this.#inputMs() + output;
     const heard = (botBegan - userEnded) * 1000 + device;
     log.info("Reply heard", {
