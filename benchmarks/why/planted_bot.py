@@ -76,6 +76,8 @@ async def _trouble(plan: dict[str, Any], url: str) -> None:
 
 async def _talk(runner_args: Any, url: str) -> None:
     async def look_up(params: Any) -> None:
+        # A user who goes on speaking cancels the call of the tool before that.
+        await asyncio.sleep(0.9 * TOOL_TIMEOUT_S)
         await _say(url.removesuffix("/v1"), "tool")
         await asyncio.sleep(60)
         await params.result_callback({"order": "4711"})
