@@ -167,6 +167,17 @@ def test_an_answer_that_came_much_too_late_is_not_healthy(service: str, event: s
     assert why(told.records).cause == UNKNOWN
 
 
+def test_a_few_packets_that_were_lost_once_are_no_cause() -> None:
+    """An end that is not ready yet drops some; nothing was lost after that, and no end warned."""
+    told = stats(connected(joined(Told())))
+    samples = [r["meta"] for r in told.records if r.get("event") == "media.stats"]
+    for meta in samples[2:]:
+        meta |= {"packets_received": 0, "packets_sent": 0}
+    samples[0] |= {"packets_received": 300, "packets_lost": 5}
+    ended(told, 31_020, "left")
+    assert why(told.records).cause != "packet_loss"
+
+
 def test_a_stall_is_not_counted_again_by_each_of_its_lines() -> None:
     """Each line tells how long the event loop has stood by now: 5 s of 31 s, not 14 s."""
     told = stats(connected(joined(Told())))

@@ -109,6 +109,10 @@ def _share_lost(facts: Sequence[Fact], warned: Sequence[Fact]) -> float | None:
     """Return how many percent of the packets to one end were lost, in all or while it warned of that."""
     own = [fact for fact in warned if fact.end == facts[0].end]
     shares = [_lost_percent(facts)]
+    if sum((fact.number("packets_lost") or 0) > 0 for fact in facts) == 1 and not own:
+        shares = [
+            0.0 if shares[0] is not None else None
+        ]  # once, as by an end that is not ready yet
     if own:
         is_over = any(fact.text("state") == "cleared" for fact in own)
         first = min(fact.at_ms for fact in own)
