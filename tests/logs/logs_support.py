@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backports import zstd
 
 from cordboard.logs import survey
 from cordboard.logs.coverage import Coverage
@@ -21,6 +21,13 @@ from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+zstd_compress = zstd.compress
 
 only_compiled = pytest.mark.skipif(
     not survey.is_compiled(), reason="the C part was not compiled here: no compiler, or no Python.h"
