@@ -17,10 +17,15 @@ fi
 CHROMIUM=$(scripts/chromium.sh)
 if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
 scripts/clients.sh >/dev/null
-TURNSERVER=$(scripts/coturn.sh)
-if [ -n "$TURNSERVER" ]; then export TURNSERVER; else unset TURNSERVER; fi
-PROMTOOL=$(scripts/promtool.sh)
-if [ -n "$PROMTOOL" ]; then export PROMTOOL; else unset PROMTOOL; fi
+# program VARIABLE PACKAGE PROGRAM TESTS: export the path of a program, unless the variable names one already.
+program() {
+    eval "path=\${$1:-}"
+    [ -n "$path" ] || path=$(scripts/program.sh "$2" "$3" "$4")
+    if [ -n "$path" ]; then export "$1=$path"; else unset "$1"; fi
+}
+program TURNSERVER coturn turnserver "the tests with a TURN server"
+program PROMTOOL prometheus promtool "the tests of the alarms"
+program CADDY caddy caddy "the tests of https behind Caddy"
 CHART_TOOLS=$(scripts/chart_tools.sh)
 if [ -n "$CHART_TOOLS" ]; then export CHART_TOOLS; else unset CHART_TOOLS; fi
 unset PYTHONDONTWRITEBYTECODE
