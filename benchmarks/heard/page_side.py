@@ -22,7 +22,7 @@ RECORD = """() => {
   const listen = async (track) => {
     const chunks = [];
     window.tapes.push(chunks);
-    const reader = new MediaStreamTrackProcessor({ track }).readable.getReader();
+    const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 10_000 }).readable.getReader();
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       const at = performance.timeOrigin + performance.now();
       const sound = new Float32Array(part.value.numberOfFrames);
