@@ -245,7 +245,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "healthy",
         "Healthy",
         "the bot's first audio, answers in time, a proper end, no other cause, and complete lines",
-        "Nothing.",
+        "",  # there is nothing to do
         ends.healthy,
         EVERYONE,
         rivals=EVERYONE,
