@@ -98,7 +98,7 @@ def load_all(python: str, files: Sequence[Path]) -> list[Loaded]:
     finally:
         for process in running:
             process.kill()
-    rows = sorted((json.loads(line) for line in lines), key=lambda row: row["file"])
+    rows = sorted((json.loads(line) for line in lines), key=lambda row: Path(row["file"]))
     return [Loaded(**row | {"threads": tuple(row["threads"])}) for row in rows]
 
 

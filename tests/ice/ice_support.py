@@ -290,6 +290,9 @@ def _connect(one: str, address: str, other: str, other_address: str, letter: str
     )
     for namespace, own, end in ((one, address, 0), (other, other_address, 1)):
         _ip("-n", namespace, "address", "add", f"{own}/24", "dev", f"v{letter}{end}")
+        # An IPv6 address that becomes valid a second later would be a change of networks, for which Chromium
+        # aborts the requests of a page that it loads.
+        _ip("-n", namespace, "link", "set", f"v{letter}{end}", "addrgenmode", "none")
         _ip("-n", namespace, "link", "set", f"v{letter}{end}", "up")
 
 
