@@ -3,13 +3,10 @@
 import json
 import random
 import re
-import subprocess
-
-import pytest
 
 from cordboard.call import audio, heard
 from cordboard.call.heard import HeardTurns
-from javascript.test_javascript import NODE, ROOT
+from javascript.node_support import ROOT, node
 
 WORKLET = ROOT / "clients" / "js" / "src" / "browser" / "heard_worklet.js"
 CALLS = 20
@@ -38,21 +35,11 @@ def call_of(random_: random.Random) -> list[Frame]:
 
 def test_page_finds_the_turns_that_call_finds() -> None:
     """The same sound has the same turns."""
-    if NODE is None:
-        pytest.skip("no Node.js: make dev installs it into .venv")
     random_ = random.Random(7)
     calls = [call_of(random_) for _ in range(CALLS)]
-    done = subprocess.run(
-        [NODE, "tests/javascript/heard.js"],
-        cwd=ROOT,
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    answer = json.loads(node("heard.js", json.dumps(calls)))
     found = 0
-    for frames, results in zip(calls, json.loads(done.stdout), strict=True):
+    for frames, results in zip(calls, answer, strict=True):
         ours: list[list[float]] = []
         turns = HeardTurns(lambda turn, to=ours: to.append([turn.user_ended, turn.bot_began]))  # type: ignore[misc]
         for side, until, voiced in frames:

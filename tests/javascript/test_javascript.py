@@ -1,15 +1,13 @@
 """The unit tests of the browser's code, by Node.js's own test runner: one test for each file."""
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from javascript.node_support import NODE, ROOT
+
 FILES = sorted(path.name for path in Path(__file__).parent.glob("*.test.js"))
-NODE = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.which("node")
 
 
 @pytest.mark.parametrize("file", FILES)

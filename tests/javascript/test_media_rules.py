@@ -2,13 +2,12 @@
 
 import json
 import random
-import subprocess
 from typing import Any
 
 import pytest
 
 from cordboard.contract.media_quality import MediaJudge, mos
-from javascript.test_javascript import NODE, ROOT
+from javascript.node_support import node
 
 CALLS = 40
 SECONDS = 60
@@ -38,21 +37,11 @@ def call_of(random_: random.Random) -> list[dict[str, Any]]:
 
 def test_page_judges_as_the_other_ends_do() -> None:
     """The same samples give the same warnings, and the same scores but for rounding."""
-    if NODE is None:
-        pytest.skip("no Node.js: make dev installs it into .venv")
     random_ = random.Random(7)
     calls = [call_of(random_) for _ in range(CALLS)]
-    done = subprocess.run(
-        [NODE, "tests/javascript/judge.js"],
-        cwd=ROOT,
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    answer = json.loads(node("judge.js", json.dumps(calls)))
     seen: set[tuple[str, str]] = set()
-    for samples, results in zip(calls, json.loads(done.stdout), strict=True):
+    for samples, results in zip(calls, answer, strict=True):
         judge = MediaJudge("page")
         for sample, result in zip(samples, results, strict=True):
             ours = list(judge.judge(sample))

@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 from typing import Any
 
 import pytest
@@ -10,31 +9,13 @@ import pytest
 from cordboard.contract.record import KEYS, LINE_MAX_BYTES
 from cordboard.contract.redaction import is_secret_name, redact
 from cordboard.emit.forwarding import schema_error
-from javascript.test_javascript import NODE, ROOT
+from javascript.node_support import node
 
 FRAGMENTS = (
     "token", "access_token", "accessToken", "X-Api-Key", "password", "pwd", "max_tokens", "token_count", "t", "sig",
     "monkey", "secretary", "Bearer", "bearer of", "abcdefghij", "=", ":", "': ", '": ', "'", '"', "?", "&", "#", " ", ",",
     "(", ")", "{", "}", "://", "user:pass@host", "@", "8080/", "https://x.y/a", "ü", "[redacted]", "\n", "%20", "eyJ.abc",
 )  # fmt: skip
-
-
-def node(script: str, given: str = "", **variables: str) -> str:
-    """Run a script of this folder; return its output."""
-    if NODE is None:
-        pytest.skip("no Node.js: make dev installs it into .venv")
-    done = subprocess.run(
-        [NODE, f"tests/javascript/{script}"],
-        cwd=ROOT,
-        env=variables,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""Following and ending a session, for the client that has started it."""
+"""What the client that has started a session may ask of it: its states, new ICE credentials, its end."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cordboard.context.carrier import HEADER_SESSION_ID
@@ -13,24 +13,39 @@ from cordboard.edge.services import Services
 from cordboard.web.event_stream import EventStream
 from cordboard.web.openapi import DescribedRoute
 
-router = APIRouter(route_class=DescribedRoute, tags=["clients"])
+
+async def check_session(
+    session_id: str, request: Request, services: Services, access: RequestAccess
+) -> None:
+    """Check that the caller may use the session, before each route of this module.
+
+    Args:
+        session_id: The session.
+        request: The request, whose path may name a bot.
+        services: The edge's services.
+        access: What the caller may do.
+
+    Raises:
+        NotFoundError: There is no such session, or the caller may not use it.
+    """
+    await permitted_view(services, access, session_id, bot_of_path(request.scope))
+
+
+router = APIRouter(
+    route_class=DescribedRoute, tags=["clients"], dependencies=[Depends(check_session)]
+)
 
 
 @router.get(
     "/sessions/{session_id}/events", summary="Follow a session", response_class=StreamingResponse
 )
-async def events(
-    session_id: str, request: Request, services: Services, access: RequestAccess
-) -> EventStream:
+async def events(session_id: str, services: Services) -> EventStream:
     """Send each state change as a server-sent event; the final state is the last.
 
     Args:
         session_id: The session.
-        request: The request.
         services: The edge's services.
-        access: What the caller may do.
     """
-    await permitted_view(services, access, session_id, bot_of_path(request.scope))
     content = services.gateway.relayed_events(session_id, services.stopping)
     return EventStream(content, _do_nothing, {HEADER_SESSION_ID: session_id})
 
@@ -40,36 +55,26 @@ def _do_nothing() -> None:
 
 
 @router.get("/sessions/{session_id}/ice", summary="ICE servers with new credentials")
-async def ice(
-    session_id: str, request: Request, services: Services, access: RequestAccess
-) -> Response:
+async def ice(session_id: str, services: Services) -> Response:
     """Return the ICE servers of a live session, with new credentials, for a client that reconnects.
 
     Args:
         session_id: The session.
-        request: The request.
         services: The edge's services.
-        access: What the caller may do.
     """
-    await permitted_view(services, access, session_id, bot_of_path(request.scope))
     response = gateway_response(await services.gateway.ask("GET", session_path(session_id, "ice")))
     response.headers["Cache-Control"] = "no-store"  # it contains passwords
     return response
 
 
 @router.post("/sessions/{session_id}/leave", summary="End a session")
-async def leave(
-    session_id: str, request: Request, services: Services, access: RequestAccess
-) -> JSONResponse:
+async def leave(session_id: str, services: Services) -> JSONResponse:
     """End a session.
 
     Args:
         session_id: The session.
-        request: The request.
         services: The edge's services.
-        access: What the caller may do.
     """
-    await permitted_view(services, access, session_id, bot_of_path(request.scope))
     status = await services.sessions.leave(session_id)
     content = {"sessionId": session_id, "status": status}
     return JSONResponse(content, headers={HEADER_SESSION_ID: session_id})

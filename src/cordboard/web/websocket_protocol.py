@@ -54,9 +54,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.read_paused or not is_small or self.queue.qsize() >= _WAITING_MAX:
             super().send_receive_event_to_app()
             return
-        self.read_paused = (
-            True  # then uvicorn takes the connection for paused, and leaves it as it is
-        )
+        # uvicorn then takes the connection for paused, and leaves it as it is.
+        self.read_paused = True
         super().send_receive_event_to_app()
         self.read_paused = False
 
