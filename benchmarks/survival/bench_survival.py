@@ -85,6 +85,7 @@ async def measure(plane: Plane, row: Row, kills: int) -> None:
             session_ids.append(session_id)
             if silence_s is None:
                 row.ended += 1
+                print(plane.lines(session_id), flush=True)
             else:
                 row.silences.append(silence_s)
             words = "not heard again" if silence_s is None else f"{silence_s:.2f} s"

@@ -123,6 +123,12 @@ def _device(begin: str, end: str, ms: float) -> Told:
     return _left(told)
 
 
+def _unplugged(told: Told, at_ms: float) -> Told:
+    """Tell of a microphone that was disconnected."""
+    lost = {"kind": "microphone", "settings": {"readyState": "ended"}}
+    return told.event(at_ms, "browser", "device.changed", **lost)
+
+
 def _refused(code: str) -> Told:
     told = Told(epoch=None)
     told.event(0, "browser", "join.clicked")
@@ -279,6 +285,7 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "bot_raised by its exit": lambda: _crashed(status="exit status 3"),
     "page_frozen": lambda: _device("frozen", "resumed", 8000),
     "microphone_muted": lambda: _device("muted", "unmuted", 8000),
+    "microphone_muted because it was disconnected": lambda: _left(_unplugged(stats(_talk()), 9000)),
     "page_frozen, told when it is over": lambda: _left(
         stats(_talk()).event(17_000, "browser", "device.changed", kind="resumed", duration_ms=8000)
     ),

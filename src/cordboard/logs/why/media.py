@@ -1,6 +1,6 @@
 """The rules about the media and the caller's device."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -293,12 +293,21 @@ def page_frozen(story: Story) -> Finding:
 
 
 def microphone_muted(story: Story) -> Finding:
-    """Judge whether the system muted the microphone, or refused it."""
+    """Judge whether the system muted the microphone or refused it, or the caller disconnected it."""
     refused = microphone_refused(story)
     if refused is not None:
         return proved("The page got no microphone.", refused, story.end, effect="ended")
+    lost = [fact for fact in story.all("device.changed") if _is_microphone_lost(fact)]
+    lost = [fact for fact in lost if story.until_end_ms(fact) > MUTED_MS.value]
+    if lost:
+        return proved("The microphone was disconnected.", *lost, effect="disturbed")
     said, unsaid = "The system muted the microphone", "The system did not mute the microphone."
     return _changed(story, ("muted", "unmuted"), MUTED_MS, said, unsaid)
+
+
+def _is_microphone_lost(fact: Fact) -> bool:
+    settings = fact.meta.get("settings")
+    return isinstance(settings, Mapping) and settings.get("readyState") == "ended"
 
 
 def _changed(

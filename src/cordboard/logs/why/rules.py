@@ -126,8 +126,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "microphone_muted",
         "Microphone muted by the system",
-        "`device.changed` of the kind `muted`; or the page's line that it got no microphone",
-        "Unmute the microphone in the system, or permit the page to use it.",
+        "`device.changed` of the kind `muted`, or with `settings.readyState` `ended`; "
+        "or the page's line that it got no microphone",
+        "Unmute the microphone in the system, permit the page to use it, or connect it again.",
         media.microphone_muted,
         ("browser",),
     ),
