@@ -24,11 +24,27 @@ _MEANING = "# -- "
 # What components set themselves, and what has no use in a cluster.
 _NO_SETTINGS = ("redis_url", "kubernetes_", "tls_cert", "tls_key", "log_")
 
+# Keys of the Secret that a component gets only if the values name them (templates/_helpers.tpl).
+_OPTIONAL_KEYS = (
+    "CORDBOARD_INTERFACE_LOGIN_SECRET",
+    "CORDBOARD_OIDC_CLIENT_SECRET",
+    "CORDBOARD_SCRAPE_SECRET",
+    "CORDBOARD_TURN_SECRET",
+)
+
 _STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
 _PORTS = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}
 _TEXTS_BY_NAME = {"type": "object", "additionalProperties": {"type": "string"}}
-_SHARE = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+%$"}]}
+# The API refuses a rollout that may neither add nor remove a pod, and a budget of 0 % would hold every drain back.
+_SHARE = {
+    "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]*%$"}]
+}
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NAME = {"type": "string", "pattern": f"^({_LABEL})?$", "maxLength": 63}
+# Names of Secrets, and of hosts without a scheme or a port.
+_DNS_NAME = {"type": "string", "pattern": rf"^({_LABEL}(\.{_LABEL})*)?$", "maxLength": 253}
+_QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$"}
 _FREE = {"type": "object"}
 # By the path of a value, or by its last name.
 _TYPES: dict[str, dict[str, Any]] = {
@@ -37,24 +53,33 @@ _TYPES: dict[str, dict[str, Any]] = {
     "apiPorts": _PORTS,
     "bots": {**_TEXTS_BY_NAME, "propertyNames": {"pattern": "^[A-Za-z0-9._-]{1,64}$"}},
     "bundled.memory": {"type": "string", "pattern": "^[1-9][0-9]*Mi$"},
+    "coldRunners.cpu": _QUANTITY,
+    "coldRunners.memory": _QUANTITY,
     "command": {**_STRINGS, "minItems": 1},
     "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
-    "keys": {**_STRINGS, "uniqueItems": True},
+    "edge.host": _DNS_NAME,
+    "fullnameOverride": _NAME,
+    "interface.host": _DNS_NAME,
+    "keys": {"type": "array", "items": {"enum": list(_OPTIONAL_KEYS)}, "uniqueItems": True},
     "kind": {"enum": ["", "hpa", "keda"]},
     "labels": _TEXTS_BY_NAME,
     "logLevel": {"enum": ["debug", "info", "warn", "error"]},
     "maxSurge": _SHARE,
     "maxUnavailable": _SHARE,
     "metricLabels": _TEXTS_BY_NAME,
+    "nameOverride": _NAME,
     "nodeSelector": _TEXTS_BY_NAME,
     "podAnnotations": _TEXTS_BY_NAME,
     "podLabels": _TEXTS_BY_NAME,
+    "podSecurity": _FREE,
     "privateNetworks": _STRINGS,
     "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "pullSecrets": _STRINGS,
     "redisPorts": _PORTS,
     "resources": _FREE,
+    "secret.name": _DNS_NAME,
     "secret.values": _TEXTS_BY_NAME,
+    "serviceAccount": _DNS_NAME,
     "template": _FREE,
     "timeouts": _TEXTS_BY_NAME,
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},

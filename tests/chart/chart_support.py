@@ -23,6 +23,7 @@ OLDEST, NEWEST = "1.29.0", "1.37.0"
 COMPONENTS = ("gateway", "operator", "runner", "interface", "edge")
 PORTS = {"gateway": 4444, "operator": 4445, "runner": 7861, "interface": 3000, "edge": 7860}
 REDIS = {"redis": {"url": "redis://redis.data:6379/0"}}
+ZONES = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}  # fmt: skip
 # Everything that the chart has.
 ALL: dict[str, Any] = {
     **REDIS,
@@ -32,6 +33,7 @@ ALL: dict[str, Any] = {
     "bots": {"default": "/app/bot.py", "sales": "/app/sales.py"},
     "secret": {"values": {"CORDBOARD_TURN_SECRET": "a secret of the TURN server"}},
     "coldRunners": {"enabled": True},
+    "gateway": {"topologySpreadConstraints": [ZONES]},
     "runner": {"autoscaling": {"kind": "hpa"}},
     "interface": {
         "enabled": True,
@@ -78,7 +80,8 @@ def run(
     # Both keep a cache in the home directory.
     home = str(ROOT / ".make" / "chart-home")
     variables = {"PATH": os.environ["PATH"], "HOME": home, "HELM_CACHE_HOME": home}
-    if program == "kubectl" or words[0] not in {"template", "lint"}:
+    is_offline = words[0] in {"template", "lint"} or "--dry-run=client" in words
+    if program == "kubectl" or not is_offline:
         variables["KUBECONFIG"] = str(cluster_config())
     done = subprocess.run(
         [tool(program), *words, *(("-f", "-") if values is not None else ())],
@@ -105,6 +108,12 @@ def render(
 def _rendered(values: str, version: str, name: str) -> str:
     words = ("template", name, str(CHART), "-n", "bots", "--kube-version", version)
     return run("helm", *words, values=json.loads(values)).stdout
+
+
+def notes(*values: Mapping[str, Any]) -> str:
+    """Return what helm tells the user after an installation with these values."""
+    words = ("install", "cordboard", str(CHART), "-n", "bots", "--dry-run=client")
+    return run("helm", *words, values=merged(*values)).stdout.partition("\nNOTES:\n")[2]
 
 
 def refusal(*values: Mapping[str, Any]) -> str:

@@ -67,6 +67,13 @@ def test_door_needs_a_host(component: str) -> None:
         {"runner": {"replica": 3}},
         {"runner": {"autoscaling": {"kind": "vpa"}}},
         {"image": {"plane": {"digest": "latest"}}},
+        {"edge": {"host": "https://voice.example.org"}},
+        {"interface": {"host": "voice.example.org:443"}},
+        {"secret": {"name": "The_Secret"}},
+        {"secret": {"keys": ["CORDBOARD_TRUN_SECRET"]}},
+        {"runner": {"maxSurge": "0%"}},
+        {"runner": {"maxUnavailable": "0%"}},
+        {"coldRunners": {"memory": "1 GB"}},
     ],
     ids=str,
 )
@@ -82,9 +89,62 @@ def test_schema_refuses(values: dict[str, Any]) -> None:
         ({"redis": {"bundled": {"enabled": True}}}, "redis.bundled"),
         ({"redis": {"url": ""}, "secret": {"name": "mine", "values": {"A": "b"}}}, "secret.values"),
         ({"runner": {"autoscaling": {"kind": "keda"}}}, "keda.prometheus"),
+        ({"secret": {"values": {"REDIS_URL": "redis://other:6379"}}}, "redis.url"),
     ],
-    ids=["two addresses", "bundled beside a URL", "values for a foreign Secret", "keda without Prometheus"],
+    ids=["two addresses", "bundled beside a URL", "values for a foreign Secret", "keda without Prometheus", "two URLs"],
 )  # fmt: skip
 def test_contradictions_are_refused(values: dict[str, Any], name: str) -> None:
     """A value that would have no effect is an error."""
     assert name in refusal(REDIS, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"settings": {"interface_login": "password"}}, "settings.interface_login"),
+        ({"interface": {"httpRoute": {"parentRefs": []}}}, "interface.httpRoute.parentRefs"),
+        ({"edge": {"httpRoute": {"parentRefs": []}}}, "edge.httpRoute.parentRefs"),
+        ({"secret": {"values": {"BOT_CONTROL_SHARED_SECRET": "short"}}}, "16 or more"),
+        ({"runner": {"autoscaling": {"minReplicas": 0}}}, "autoscaling.minReplicas"),
+        ({"runner": {"autoscaling": {"minReplicas": 21}}}, "autoscaling.maxReplicas"),
+        ({"runner": {"terminationGracePeriodSeconds": 15}}, "runner.terminationGrace"),
+        ({"gateway": {"lameDuckSeconds": 40}}, "gateway.terminationGrace"),
+        ({"interface": {"terminationGracePeriodSeconds": 5}}, "interface.terminationGrace"),
+        ({"edge": {"terminationGracePeriodSeconds": 20}}, "edge.terminationGrace"),
+    ],
+    ids=lambda item: "" if isinstance(item, dict) else item,
+)
+def test_what_the_api_or_a_component_would_refuse_later_is_refused(
+    values: dict[str, Any], name: str
+) -> None:
+    """An installation that cannot work ends before it has begun, and the message names the value."""
+    assert name in refusal(ALL, values)
+
+
+def test_prometheus_needs_the_scrape_secret() -> None:
+    """A PodMonitor that refers to a missing key would find nothing."""
+    secret = {"name": "mine", "keys": ["CORDBOARD_TURN_SECRET"]}
+    own: dict[str, Any] = {"secret": secret, "podMonitor": {"enabled": True}}
+    assert "CORDBOARD_SCRAPE_SECRET" in refusal(own)
+    render(own, {"secret": {"keys": ["CORDBOARD_SCRAPE_SECRET"]}})
+
+
+@pytest.mark.parametrize(
+    "server", ["turn:turn.example.org", {"urls": ["turns:turn.example.org"]}], ids=str
+)
+def test_turn_server_needs_credentials(server: object) -> None:
+    """Without them, every caller of a webrtc: room would get an error."""
+    servers: dict[str, Any] = {"settings": {"ice_servers": ["stun:stun.example.org", server]}}
+    assert "CORDBOARD_TURN_SECRET" in refusal(REDIS, servers)
+    render(REDIS, servers, {"secret": {"values": {"CORDBOARD_TURN_SECRET": "of the server"}}})
+    fixed = {"urls": "turn:turn.example.org", "username": "u", "credential": "c"}
+    render(REDIS, {"settings": {"ice_servers": [fixed]}})
+
+
+def test_identity_provider_needs_an_address_to_send_people_back_to() -> None:
+    """The interface itself would refuse to start."""
+    settings = {"interface_login": "oidc", "oidc_issuer": "https://login.example.org",
+                "oidc_client_id": "cordboard"}  # fmt: skip
+    own = {"interface": {"enabled": True}, "settings": settings}
+    assert "interface.host" in refusal(REDIS, own)
+    render(REDIS, own, {"settings": {"interface_url": "https://voice.example.org"}})

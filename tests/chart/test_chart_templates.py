@@ -169,7 +169,7 @@ def test_no_object_but_the_secret_has_a_secret() -> None:
 
 def test_existing_secret_is_used_and_none_created() -> None:
     """With `secret.name` the chart has no Secret of its own; optional keys are those that it is told of."""
-    values = merged(ALL, {"redis": {"url": ""}})
+    values = merged(ALL, {"redis": {"url": ""}, "podMonitor": {"enabled": False}})
     values["secret"] = {"name": "mine", "keys": ["CORDBOARD_TURN_SECRET"], "asFiles": False}
     found = render(values)
     assert of_kind(found, "Secret") == []

@@ -138,6 +138,7 @@ class Image:
         *arguments: str,
         variables: Mapping[str, str] | None = None,
         secrets: Path | None = None,
+        user: str = "",
     ) -> list[str]:
         """Return a command that runs the image's entry point as Kubernetes does under this chart.
 
@@ -148,8 +149,9 @@ class Image:
             arguments: Those of the entry point; the entry point itself if they begin with an absolute path.
             variables: Further variables.
             secrets: A folder of this machine that it sees, read-only, as /run/secrets/cordboard.
+            user: User and group that replace those of the image, as UID:GID.
         """
-        user, _, group = self.config["User"].partition(":")
+        user, _, group = (user or self.config["User"]).partition(":")
         environment = dict(item.split("=", 1) for item in self.config["Env"])
         entry = [] if arguments[:1] and arguments[0].startswith("/") else self.config["Entrypoint"]
         return [

@@ -62,6 +62,11 @@ class TestImage:
         done = images[target].run("/usr/bin/id", "-u")
         assert done.stdout.strip() == "10001"
 
+    def test_any_other_user_can_run_it(self, images: Images, target: str) -> None:
+        """OpenShift gives each namespace a user of its own, of the group root, whom no image knows."""
+        done = images[target].run("--version", user="1000680000:0")
+        assert (done.returncode, done.stdout.split()[:1]) == (0, ["cordboard"]), done.stderr
+
     def test_only_tmp_can_be_written(self, images: Images, target: str) -> None:
         """Nothing else, not even the folder of the process."""
         found = images[target]

@@ -12,14 +12,21 @@
 {{- if and .Values.secret.name .Values.secret.values -}}
 {{- fail "secret.values is for a Secret that the chart creates: put these keys into the Secret of secret.name, and their names into secret.keys." -}}
 {{- end -}}
+{{- include "cordboard.checkSecrets" . -}}
 {{- include "cordboard.checkInterface" . -}}
-{{- if and .Values.edge.enabled (or .Values.edge.ingress.enabled .Values.edge.httpRoute.enabled) (not .Values.edge.host) -}}
-{{- fail "edge.host: expected the host name of edge.ingress and edge.httpRoute, got none." -}}
+{{- range $name := list "interface" "edge" -}}
+{{- $part := index $.Values $name -}}
+{{- if $part.enabled -}}
+{{- if and (or $part.ingress.enabled $part.httpRoute.enabled) (not $part.host) -}}
+{{- fail (printf "%s.host: expected the host name of %s.ingress and %s.httpRoute, got none." $name $name $name) -}}
 {{- end -}}
-{{- $autoscaling := .Values.runner.autoscaling -}}
-{{- if and (eq $autoscaling.kind "keda") (not $autoscaling.keda.prometheus) -}}
-{{- fail "runner.autoscaling.keda.prometheus: expected the URL of Prometheus, got none." -}}
+{{- if and $part.httpRoute.enabled (not $part.httpRoute.parentRefs) -}}
+{{- fail (printf "%s.httpRoute.parentRefs: expected the Gateways of the route, such as [{name: public, namespace: gateways}], got none." $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- include "cordboard.checkScaling" . -}}
+{{- include "cordboard.checkGrace" . -}}
 {{- include "cordboard.checkShared" . -}}
 {{- end -}}
 
@@ -30,6 +37,9 @@
 {{- if not $login -}}
 {{- fail "settings.interface_login: expected oidc (an identity provider), header (a proxy authenticates people), or name for a trial through `kubectl port-forward`, got none." -}}
 {{- end -}}
+{{- if not (has $login (list "oidc" "header" "name")) -}}
+{{- fail (printf "settings.interface_login: expected oidc, header or name, got %s." $login) -}}
+{{- end -}}
 {{- if and $isExposed (eq $login "name") -}}
 {{- fail "settings.interface_login: name lets in everybody who types a name, and this interface is exposed (ingress, httpRoute or service.type). Set oidc and an identity provider, or let a proxy authenticate people, and set header." -}}
 {{- end -}}
@@ -39,9 +49,63 @@
 {{- if and (eq $login "oidc") (not (and .Values.settings.oidc_issuer .Values.settings.oidc_client_id)) -}}
 {{- fail "settings.interface_login is oidc, but there is no provider: set settings.oidc_issuer and settings.oidc_client_id, and give the Secret the key CORDBOARD_OIDC_CLIENT_SECRET unless the client is public." -}}
 {{- end -}}
-{{- if and (or .Values.interface.ingress.enabled .Values.interface.httpRoute.enabled) (not .Values.interface.host) -}}
-{{- fail "interface.host: expected the host name of interface.ingress and interface.httpRoute, got none." -}}
+{{- if and (eq $login "oidc") (not (or .Values.interface.host .Values.settings.interface_url)) -}}
+{{- fail "settings.interface_login is oidc, but the provider would not know where to send people back to: set interface.host, or settings.interface_url to https://HOST." -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cordboard.checkSecrets" -}}
+{{- if hasKey .Values.secret.values "REDIS_URL" -}}
+{{- fail "secret.values.REDIS_URL: set redis.url instead." -}}
+{{- end -}}
+{{- range $key := list "BOT_CONTROL_SHARED_SECRET" "CORDBOARD_SESSION_SECRET" "CORDBOARD_SCRAPE_SECRET" -}}
+{{- $value := get $.Values.secret.values $key -}}
+{{- if and (hasKey $.Values.secret.values $key) (lt (len $value) 16) -}}
+{{- fail (printf "secret.values.%s: expected 16 or more characters, got %d. Without a value, the chart generates one." $key (len $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled (not (include "cordboard.hasKey" (list . "CORDBOARD_SCRAPE_SECRET"))) -}}
+{{- fail "podMonitor.enabled: Prometheus needs the scrape secret: give the Secret of secret.name the key CORDBOARD_SCRAPE_SECRET, and list it in secret.keys." -}}
+{{- end -}}
+{{- if not (include "cordboard.hasKey" (list . "CORDBOARD_TURN_SECRET")) -}}
+{{- range $server := default list .Values.settings.ice_servers -}}
+{{- $isTable := kindIs "map" $server -}}
+{{- $urls := ternary (get (ternary $server dict $isTable) "urls") $server $isTable -}}
+{{- $hasCredentials := and $isTable (get (ternary $server dict $isTable) "username") -}}
+{{- if and (regexMatch "turns?:" (toString $urls)) (not $hasCredentials) -}}
+{{- fail (printf "settings.ice_servers: %v has no credentials: give the Secret the key CORDBOARD_TURN_SECRET (secret.keys or secret.values), or write username and credential beside its urls." $urls) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cordboard.checkScaling" -}}
+{{- $scaling := .Values.runner.autoscaling -}}
+{{- if and .Values.runner.enabled $scaling.kind -}}
+{{- if and (eq $scaling.kind "keda") (not $scaling.keda.prometheus) -}}
+{{- fail "runner.autoscaling.keda.prometheus: expected the URL of Prometheus, got none." -}}
+{{- end -}}
+{{- if and (eq $scaling.kind "hpa") (lt (int $scaling.minReplicas) 1) -}}
+{{- fail "runner.autoscaling.minReplicas: a HorizontalPodAutoscaler needs 1 or more, got 0." -}}
+{{- end -}}
+{{- if or (lt (int $scaling.maxReplicas) 1) (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
+{{- fail (printf "runner.autoscaling.maxReplicas: expected runner.autoscaling.minReplicas (%v) or more, got %v." $scaling.minReplicas $scaling.maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A component that is killed while it stops would cut requests, streams or calls. */}}
+{{- define "cordboard.checkGrace" -}}
+{{- range $name, $rest := dict "gateway" 12 "interface" 12 "edge" 16 -}}
+{{- $part := index $.Values $name -}}
+{{- $least := add $part.lameDuckSeconds $rest -}}
+{{- if and (dig "enabled" true $part) (lt (int $part.terminationGracePeriodSeconds) (int $least)) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds: expected %d or more (%s.lameDuckSeconds and %d s to stop), got %v." $name $least $name $rest $part.terminationGracePeriodSeconds) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.runner.enabled (lt (int .Values.runner.terminationGracePeriodSeconds) 16) -}}
+{{- fail (printf "runner.terminationGracePeriodSeconds: expected 16 or more, of which a runner needs 15 to hand its calls over, got %v." .Values.runner.terminationGracePeriodSeconds) -}}
 {{- end -}}
 {{- end -}}
 

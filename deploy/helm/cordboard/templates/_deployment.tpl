@@ -12,6 +12,7 @@ The Deployment of a component. Call with a dict:
   isScaled    whether an autoscaler determines the number of replicas
   volumes     further volumes, and
   mounts      further mounts, of the chart
+  job         the template of the Jobs that it starts
 */}}
 {{- define "cordboard.deployment" -}}
 {{- $root := .root -}}
@@ -43,10 +44,11 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "cordboard.labels" (list $root $component) | nindent 8 }}
+        {{- include "cordboard.podLabels" (list $root $component) | nindent 8 }}
         {{- with $values.podLabels }}{{ toYaml . | nindent 8 }}{{ end }}
       annotations:
-        cordboard/settings: {{ printf "%s%s%s" (toJson $root.Values.settings) $root.Values.config $root.Values.logLevel | sha256sum | trunc 16 | quote }}
+        # What a process reads only when it starts.
+        cordboard/settings: {{ include "cordboard.startSum" . | quote }}
         {{- with $values.podAnnotations }}{{ toYaml . | nindent 8 }}{{ end }}
     spec:
       serviceAccountName: {{ .account }}
@@ -83,6 +85,13 @@ spec:
                   matchLabels:
                     {{- include "cordboard.selector" (list $root $component) | nindent 20 }}
         {{- end }}
+      {{- with $values.topologySpreadConstraints }}
+      topologySpreadConstraints:
+        {{- range . }}
+        {{- $own := dict "labelSelector" (dict "matchLabels" (include "cordboard.selector" (list $root $component) | fromYaml)) }}
+        - {{ ternary . (merge $own .) (hasKey . "labelSelector") | toYaml | nindent 10 }}
+        {{- end }}
+      {{- end }}
       containers:
         - name: {{ $component }}
           image: {{ include "cordboard.image" (list $root .image) | quote }}
@@ -195,6 +204,17 @@ spec:
         {{- end }}
         {{- with .volumes }}{{ toYaml . | nindent 8 }}{{ end }}
         {{- with $values.volumes }}{{ toYaml . | nindent 8 }}{{ end }}
+{{- end -}}
+
+{{/* A checksum of what the component reads only when it starts. A password in the URL of Redis is left out: an annotation is no
+place for its hash. Call: the dict of "cordboard.deployment". */}}
+{{- define "cordboard.startSum" -}}
+{{- $values := .root.Values -}}
+{{- $url := regexReplaceAll "//[^/]*@" $values.redis.url "//" -}}
+{{- $parts := list $values.settings $values.config $values.logLevel -}}
+{{- if has .component (list "gateway" "operator" "runner") }}{{ $parts = append $parts $url }}{{ end -}}
+{{- if .job }}{{ $parts = append $parts .job }}{{ end -}}
+{{- toJson $parts | sha256sum | trunc 16 -}}
 {{- end -}}
 
 {{/* The variables of the secrets of a component: paths of files, or references. */}}

@@ -16,11 +16,16 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* All labels of an object. Call: (list $ COMPONENT). */}}
-{{- define "cordboard.labels" -}}
+{{/* The labels of a pod. Those with a version would restart all pods when nothing but the chart has changed. */}}
+{{- define "cordboard.podLabels" -}}
 {{ include "cordboard.selector" . }}
 app.kubernetes.io/part-of: cordboard
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+{{- end -}}
+
+{{/* All labels of an object. Call: (list $ COMPONENT). */}}
+{{- define "cordboard.labels" -}}
+{{ include "cordboard.podLabels" . }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
@@ -126,10 +131,7 @@ capabilities:
 {{- end -}}
 
 {{- define "cordboard.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile:
-  type: RuntimeDefault
+{{- $found := dict -}}
+{{- range $name, $value := .Values.podSecurity }}{{ if not (kindIs "invalid" $value) }}{{ $_ := set $found $name $value }}{{ end }}{{ end -}}
+{{- toYaml $found -}}
 {{- end -}}

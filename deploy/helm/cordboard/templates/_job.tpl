@@ -5,8 +5,17 @@
   "securityContext" (include "cordboard.containerSecurity" . | fromYaml)
   "volumeMounts" (concat (list (dict "name" "tmp" "mountPath" "/tmp")) .Values.runner.volumeMounts) -}}
 {{- with .Values.runner.env }}{{ $_ := set $runner "env" . }}{{ end -}}
+{{- $volumes := concat (list (dict "name" "tmp" "emptyDir" dict)) .Values.runner.volumes -}}
+{{- if .Values.config -}}
+{{- $_ := set $runner "volumeMounts" (append $runner.volumeMounts (dict "name" "config" "mountPath" "/etc/cordboard" "readOnly" true)) -}}
+{{- $volumes = append $volumes (dict "name" "config" "configMap" (dict "name" (printf "%s-file" (include "cordboard.settingsName" .)) "defaultMode" 292)) -}}
+{{- /* The arguments that an operator sets otherwise, and the file. */ -}}
+{{- $grace := dig "spec" "template" "spec" "terminationGracePeriodSeconds" 45 .Values.coldRunners.template -}}
+{{- $args := list "runner" "--once" "--host" "$(POD_IP)" "--port" (include "cordboard.port" "cold-runner") "--grace" (toString (max 1 (sub (int $grace) 15))) -}}
+{{- $_ := set $runner "args" (concat $args (fromJsonArray (include "cordboard.botOptions" .)) (list "--config" "/etc/cordboard/cordboard.toml")) -}}
+{{- end -}}
 {{- with .Values.runner.envFrom }}{{ $_ := set $runner "envFrom" . }}{{ end -}}
-{{- $pod := dict "securityContext" $security "volumes" (concat (list (dict "name" "tmp" "emptyDir" dict)) .Values.runner.volumes) "containers" (list $runner) -}}
+{{- $pod := dict "securityContext" $security "volumes" $volumes "containers" (list $runner) -}}
 {{- with .Values.image.pullSecrets }}
 {{- $names := list }}
 {{- range . }}{{ $names = append $names (dict "name" .) }}{{ end }}

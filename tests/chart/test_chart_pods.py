@@ -1,0 +1,155 @@
+"""What the pods of the chart are, when they restart, and what they may reach."""
+
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from chart.chart_support import (
+    ALL,
+    COMPONENTS,
+    OLDEST,
+    REDIS,
+    ZONES,
+    merged,
+    named,
+    of_kind,
+    pod_of,
+    render,
+)
+from cordboard.contract.launch import Launch
+from cordboard.launchers.kubernetes_manifest import JobTemplate, job_manifest
+
+
+def template_of(found: list[dict[str, Any]], component: str) -> dict[str, Any]:
+    """Return the pod template of a component."""
+    template: dict[str, Any] = named(found, "Deployment", f"cordboard-{component}")["spec"][
+        "template"
+    ]
+    return template
+
+
+def restarted_by(*change: dict[str, Any]) -> set[str]:
+    """Return the components whose pods another value replaces."""
+    before, after = render(*change[:-1]), render(*change)
+    return {name for name in COMPONENTS if template_of(before, name) != template_of(after, name)}
+
+
+def test_pods_have_no_label_of_a_version() -> None:
+    """A new chart with the same images and settings leaves the pods, and the calls in them, alone."""
+    for component in COMPONENTS:
+        labels = template_of(render(ALL), component)["metadata"]["labels"]
+        assert set(labels) == {
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/component",
+            "app.kubernetes.io/part-of",
+            "app.kubernetes.io/managed-by",
+        }
+
+
+def test_another_redis_restarts_the_pods_that_use_it() -> None:
+    """They read its URL at the start; a new password alone does not leave a trace that could be guessed."""
+    other = {"redis": {"url": "redis://:hunter2@other.data:6379/0"}}
+    assert restarted_by(ALL, other) == {"gateway", "operator", "runner"}
+    assert (
+        restarted_by(ALL, other, {"redis": {"url": "redis://:s3cret@other.data:6379/0"}}) == set()
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"coldRunners": {"template": {"spec": {"ttlSecondsAfterFinished": 60}}}},
+        {"config": "[bots.sales]\nfile = '/app/sales.py'\n"},
+    ],
+    ids=["template", "config"],
+)
+def test_another_job_restarts_the_operators(change: dict[str, Any]) -> None:
+    """An operator reads the template of its Jobs at the start."""
+    assert "operator" in restarted_by(ALL, change)
+    assert "operator" not in restarted_by(ALL, {"coldRunners": {"enabled": False}}, {"coldRunners": {"template": {"spec": {}}}})  # fmt: skip
+
+
+def test_cold_runners_read_the_tables_too() -> None:
+    """A session that moves from a warm runner to a cold one keeps the policy of its bot."""
+    config = "[bots.sales]\nfile = '/app/sales.py'\nkeep_context = true\n"
+    own = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 90}}}}
+    values = merged(ALL, {"config": config, "coldRunners": {"template": own}})
+    launch = Launch("call-7", "webrtc:demo", epoch=1)
+    words = ["--bot", "default=/app/bot.py", "--bot", "sales=/app/sales.py"]
+
+    def pod(values: dict[str, Any]) -> dict[str, Any]:
+        file = named(render(values), "ConfigMap", "cordboard-job")["data"]["job.yaml"]
+        base = JobTemplate(image="bots", arguments=words, base=yaml.safe_load(file))
+        found: dict[str, Any] = job_manifest(launch, base)["spec"]["template"]["spec"]
+        return found
+
+    (runner,) = pod(values)["containers"]
+    (without,) = pod(merged(values, {"config": ""}))["containers"]
+    assert runner["args"] == [*without["args"], "--config", "/etc/cordboard/cordboard.toml"]
+    assert {"name": "config", "mountPath": "/etc/cordboard", "readOnly": True} in runner["volumeMounts"]  # fmt: skip
+    (volume,) = [item for item in pod(values)["volumes"] if item["name"] == "config"]
+    name = volume["configMap"]["name"]
+    assert named(render(values), "ConfigMap", name)["data"] == {"cordboard.toml": config}
+
+
+def test_pod_that_is_not_ready_holds_no_drain_back() -> None:
+    """One that crashes again and again would otherwise keep its node; old clusters do not know the field."""
+    for version, policy in ((OLDEST, "AlwaysAllow"), ("1.20.2", None)):
+        budgets = of_kind(render(ALL, version=version), "PodDisruptionBudget")
+        assert {item["spec"].get("unhealthyPodEvictionPolicy") for item in budgets} == {policy}
+
+
+def test_runners_and_interfaces_may_have_accounts_of_their_own() -> None:
+    """A runner gets a role in the cloud and no token; an interface, which reads logs, gets both."""
+    own = {"runner": {"serviceAccount": "bots"}, "interface": {"serviceAccount": "reader"}}
+    found = render(ALL, own)
+    runner, interface = pod_of(found, "runner"), pod_of(found, "interface")
+    assert (runner["serviceAccountName"], interface["serviceAccountName"]) == ("bots", "reader")
+    assert runner["automountServiceAccountToken"] is False
+    assert interface["automountServiceAccountToken"] is True
+    api = {"ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]}
+    assert api in egress(found, "interface")
+    assert api not in egress(render(ALL), "interface")
+    assert api not in egress(found, "edge")
+
+
+@pytest.mark.parametrize("component", ["runner", "interface", "edge"])
+def test_services_of_the_cluster_can_be_opened(component: str) -> None:
+    """Private networks are closed to the pods that face strangers, but for the rules of the user."""
+    rule = {"to": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": 8443}]}
+    found = render(ALL, {"networkPolicies": {f"{component}Egress": [rule]}})
+    having = {name for name in COMPONENTS if rule in egress(found, name)}
+    assert having - {"cold-runner"} == {component}
+
+
+def egress(found: list[dict[str, Any]], component: str) -> list[dict[str, Any]]:
+    """Return the rules by which a component may connect."""
+    rules: list[dict[str, Any]] = named(found, "NetworkPolicy", f"cordboard-{component}")["spec"][
+        "egress"
+    ]
+    return rules
+
+
+def test_user_of_the_pods_can_be_left_to_the_cluster() -> None:
+    """OpenShift refuses pods that choose their user. What else the level `restricted` wants, stays."""
+    unset = {"podSecurity": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
+    found = render(ALL, unset)
+    job = yaml.safe_load(named(found, "ConfigMap", "cordboard-job")["data"]["job.yaml"])
+    contexts = [pod_of(found, name)["securityContext"] for name in COMPONENTS]
+    contexts.append(job["spec"]["template"]["spec"]["securityContext"])
+    left = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert contexts == [left] * len(contexts)
+
+
+def test_pods_can_be_spread_over_zones() -> None:
+    """A constraint without a selector counts the pods of its component."""
+    selector = {"matchLabels": {"a": "b"}}
+    constraints = [ZONES, {**ZONES, "labelSelector": selector}]
+    found = render(REDIS, {"gateway": {"topologySpreadConstraints": constraints}})
+    deployment = named(found, "Deployment", "cordboard-gateway")["spec"]
+    first, second = pod_of(found, "gateway")["topologySpreadConstraints"]
+    assert first == {**ZONES, "labelSelector": deployment["selector"]}
+    assert second["labelSelector"] == selector
+    assert "topologySpreadConstraints" not in pod_of(found, "runner")
