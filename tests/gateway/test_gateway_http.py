@@ -152,6 +152,20 @@ class TestJoin:
         assert "Value error" not in body["detail"]
         assert (await gateway.store.sessions())[0] == []
 
+    async def test_malformed_join_names_the_session_of_its_body(self, gateway: Gateway) -> None:
+        """In header and body; ``join.refused`` is the session's line. A malformed id is nobody's."""
+        with emit.capture() as records:
+            status, body, headers = await gateway.join(sessionId="call-7", deadlineSeconds="60")
+            _, unnamed, other = await gateway.join(sessionId="has blank")
+        assert status == 422
+        assert headers["X-Session-Id"] == body["sessionId"] == "call-7"
+        assert "X-Session-Id" not in other
+        assert "sessionId" not in unnamed
+        refused = [r for r in records if r.get("event") == "join.refused"]
+        assert [r["meta"]["reason"] for r in refused] == ["invalid", "invalid"]
+        assert refused[0]["sessionId"] == "call-7"
+        assert refused[1]["sessionId"].startswith("server:")
+
     async def test_body_that_is_not_json_is_422(self, gateway: Gateway) -> None:
         """A truncated JSON document is refused."""
         headers = {"Content-Type": "application/json"}
@@ -463,6 +477,22 @@ class TestSessions:
             "/sessions/{session_id}/offer",
         } <= set(api["paths"])
         assert "Args:" not in json.dumps(api)
+
+    async def test_docs_page_describes_every_call_without_scripts(self, gateway: Gateway) -> None:
+        """It has the calls and the fields of their bodies, and loads nothing."""
+        async with gateway.client.get("/docs") as answer:
+            page = await answer.text()
+            assert answer.status == 200
+            assert answer.content_type == "text/html"
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        _, api, _ = await gateway.ask("GET", "/openapi.json")
+        for path, operations in api["paths"].items():
+            for method in operations:
+                assert f"<code>{method.upper()} {path}</code>" in page
+        assert "<code>deadlineSeconds</code></td><td>body</td><td>integer from 1 to 600" in page
+        assert "{{" not in page
+        assert "<script" not in page
+        assert "://" not in page
 
 
 TURN = Settings(

@@ -105,9 +105,12 @@ async def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: Path) -> None:
 
 
 async def test_ctrl_c_ends_the_live_sessions(tmp_path: Path) -> None:
-    """The reason of each session is `left`, not that its runner was lost."""
-    async with ready(tmp_path, BOT_CONTROL_SHARED_SECRET="the test's") as up:
-        client = aiohttp.ClientSession(headers={"X-Bot-Secret": "the test's"})
+    """The reason of each session is `left`, not that its runner was lost. Valkey may have a port."""
+    secret = "the test's"
+    async with ready(tmp_path, "--redis-port", "0", BOT_CONTROL_SHARED_SECRET=secret) as up:
+        assert up.addresses["redis"].startswith("redis://127.0.0.1:")
+        assert listens(up.addresses["redis"])
+        client = aiohttp.ClientSession(headers={"X-Bot-Secret": secret})
         async with client:
             for session in ("one", "two"):
                 body = {"room_url": f"webrtc:{session}", "sessionId": session}

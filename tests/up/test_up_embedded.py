@@ -1,10 +1,12 @@
 """The embedded server of `cordboard up`: where it listens, and which clients it accepts."""
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -29,15 +31,33 @@ async def test_private_server_requires_its_password(private: EmbeddedServer) -> 
     """It listens on a socket of its user only, and on no port."""
     async with open_store(private.url) as store:
         await store.ping()
-    socket = path_of(private)
-    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+    path = path_of(private)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with (
-        redis.Redis(unix_socket_path=str(socket)) as client,
+        redis.Redis(unix_socket_path=str(path)) as client,
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
     with redis.Redis.from_url(private.url) as client:
         assert client.config_get("port") == {"port": "0"}
+
+
+async def test_port_of_a_private_server_requires_the_password_too(tmp_path: Path) -> None:
+    """It listens on both; the displayed address is that of the port."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    server = EmbeddedServer(tmp_path / "redis", private=True, port=port)
+    server.start()
+    try:
+        assert server.address == f"redis://127.0.0.1:{port}/0"
+        async with open_store(server.url) as store:
+            await store.ping()
+        with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+        with redis.Redis(port=port, password=urlsplit(server.url).password) as client:
+            assert client.ping()
+    finally:
+        server.stop()
 
 
 def test_password_is_on_no_disk_and_no_command_line(private: EmbeddedServer) -> None:

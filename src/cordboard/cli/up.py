@@ -48,6 +48,13 @@ Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl
             metavar="PORT",
             help=f"port of the {name}; 0 for any free port (default: {port})",
         )
+    parser.add_argument(
+        "--redis-port",
+        type=int,
+        metavar="PORT",
+        help="port of the embedded Valkey, which needs its password there too; 0 for any free port (default: none, "
+        "only a private socket)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         operator_port=args.operator_port,
         interface_port=args.interface_port,
         edge_port=args.edge_port,
+        redis_port=None if settings.redis_url else args.redis_port,
         runners=args.runners,
         bots=tuple(args.bot),
         config=args.config,

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from cordboard import __version__
 from cordboard.gateway import suspicions
 from cordboard.gateway.hub import DRAIN_S, Hub
+from cordboard.gateway.refusals import add_refusals
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
 from cordboard.gateway.services import LEAVE_TIMEOUT_S, GatewayServices
@@ -19,6 +20,7 @@ from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
 from cordboard.store import SessionStore, SharedSettings
 from cordboard.web import health, problems, protection, settings_check
+from cordboard.web.api_page import add_api_page
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
 
@@ -59,7 +61,7 @@ def create_app(
         version=__version__,
         lifespan=_GatewayLifespan(settings, store, shared_settings, leave_timeout_s),
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
-        docs_url=None,  # FastAPI's pages load their scripts from another site
+        docs_url=None,  # FastAPI's pages load their scripts from another site: see web.api_page
         redoc_url=None,
     )
     app.include_router(router)
@@ -70,7 +72,9 @@ def create_app(
         await store.check_writable()
 
     health.add_health_routes(app, check_ready)
+    add_api_page(app)
     problems.add_problem_handlers(app)
+    add_refusals(app)
     protection.add_protection(app, settings, local=local, body_max_bytes=BODY_MAX_BYTES)
     return app
 

@@ -4,10 +4,10 @@ Its data lives in a private directory that is removed with it: queue, locks and 
 once the bots have ended. It writes its changes to disk meanwhile, so that a server that crashes and
 is started again still has them.
 
-For ``up`` the server is private: it listens on a socket in that directory and on no port, and
-requires a password that is on no disk and on no command line, because bots are processes of the
-same user and could connect to the socket. For tests it listens on a loopback port, without a
-password.
+For ``up`` the server is private: it listens on a socket in that directory, and on no port unless
+the user asks for one, and requires a password that is on no disk and on no command line, because
+bots are processes of the same user and could connect. For tests it listens on a loopback port,
+without a password.
 """
 
 import contextlib
@@ -47,11 +47,12 @@ class EmbeddedServer:
         on_line: Called with each line of its output, in a thread; by default the output goes to a
             file in the directory.
         private: Whether to listen on a socket with a password instead of a loopback port.
+        port: The loopback port of a private server, on which it listens besides the socket; None for none.
         environment: The environment of the server; by default that of this process.
         readable: Whether processes of this user may read its memory, for a debugger.
 
     Attributes:
-        port: Its port; 0 if it is private.
+        port: Its port; 0 if it listens on none.
         program: The path of the server program.
         process: The child process; None before ``spawn``.
     """
@@ -62,6 +63,7 @@ class EmbeddedServer:
         on_line: Callable[[bytes], None] | None = None,
         *,
         private: bool = False,
+        port: int | None = None,
         environment: Mapping[str, str] | None = None,
         readable: bool = False,
     ) -> None:
@@ -77,7 +79,7 @@ class EmbeddedServer:
         self._reader: threading.Thread | None = None
         self._socket = _socket_path(self._dir) if private else None
         self._password = secrets.token_urlsafe(32) if private else ""
-        self.port = 0 if private else _free_port()
+        self.port = (port or 0) if private else _free_port()
         self.program = find_server()
         self._executable = self.program
         if private and not readable:
@@ -93,8 +95,8 @@ class EmbeddedServer:
 
     @property
     def address(self) -> str:
-        """Its URL without the password."""
-        return self.url if self._socket is None else f"unix://{self._socket}"
+        """Its URL without the password: that of its port, if it has one."""
+        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self._socket}"
 
     @property
     def pid(self) -> int:

@@ -44,6 +44,7 @@ class Options:
         operator_port: The port of the operator.
         interface_port: The port of the interface.
         edge_port: The port of the edge.
+        redis_port: The port of the embedded Valkey; None for its private socket alone, or if there is none.
         runners: The number of warm runners. The further ones get any free port, and start when the first one is
             ready.
         bots: The bots, each as ``FILE`` or ``NAME=FILE``; none means the built-in one.
@@ -56,6 +57,7 @@ class Options:
     operator_port: int = 4445
     interface_port: int = 3000
     edge_port: int = 7860
+    redis_port: int | None = None
     runners: int = 2
     bots: tuple[str, ...] = ()
     reload: bool = False
@@ -63,7 +65,7 @@ class Options:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The requested port of each component."""
+        """The requested port of each component, and of the embedded Valkey if it gets one."""
         return {
             "gateway": self.gateway_port,
             "runner": self.runner_port,
@@ -71,6 +73,7 @@ class Options:
             "interface": self.interface_port,
             "edge": self.edge_port,
             **{f"runner-{number}": 0 for number in range(2, self.runners + 1)},
+            **({"redis": self.redis_port} if self.redis_port is not None else {}),
         }
 
 

@@ -124,18 +124,18 @@ class Supervisor:
                 self.settings.state_dir / "redis",
                 ValkeyLog(functools.partial(logs.write, "redis")),
                 private=True,
+                port=ports.pop("redis", None),
                 environment=clean_environment(),
                 readable=is_inspection_allowed(),
             )
-        redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
         self._secrets = SharedSecrets(
             control=(self.settings.control_secrets or (secrets.token_urlsafe(32),))[0],
             session=None if self.settings.session_secret else secrets.token_urlsafe(32),
-            redis_url=redis_url,
+            redis_url=self.settings.redis_url or (self.redis.url if self.redis else ""),
         )
         self.addresses = {
             **component_urls({n: ports[n] for n in ports if not is_further_runner(n)}),
-            "redis": self.redis.address if self.redis else redacted_url(redis_url),
+            "redis": self.redis.address if self.redis else redacted_url(self._secrets.redis_url),
             "logs": str(self.settings.log_path),
         }
         arguments = component_arguments(self.options, self.settings, ports)

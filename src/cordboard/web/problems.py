@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from cordboard.context import current
 from cordboard.context.carrier import HEADER_SESSION_ID
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import CordboardError, InvalidValueError
 from cordboard.emit import get_logger
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -83,20 +83,21 @@ async def _handle_cordboard_error(request: Request, error: Exception) -> Problem
 async def _handle_validation_error(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, RequestValidationError):
         return await _handle_unexpected_error(request, error)
+    return invalid_request(error)
+
+
+def invalid_request(error: RequestValidationError) -> ProblemResponse:
+    """Return the response for a request that does not match its schema, with the session that is bound.
+
+    Args:
+        error: What is wrong with the request.
+    """
     errors = [_field_error(item) for item in error.errors()[:ERRORS_MAX]]
     first = errors[0] if errors else {"field": "", "message": "invalid"}
     field, message = first["field"] or "body", first["message"]
-    return ProblemResponse(
-        {
-            "type": TYPE_PREFIX + "invalid",
-            "title": "Invalid value",
-            "status": 422,
-            "code": "invalid",
-            "detail": message if message.startswith(f"{field} ") else f"{field}: {message}",
-            "errors": errors,
-        },
-        422,
-    )
+    # A message of ours names the field.
+    detail = message if field in message.split() else f"{field}: {message}"
+    return problem(InvalidValueError(detail, extra={"errors": errors}))
 
 
 def _field_error(item: dict[str, Any]) -> dict[str, str]:
