@@ -38,6 +38,7 @@ BOTS_END = ("runner", "bot", "drain")
 # With ``nothing``, what is measured is the machine.
 DIES = (*BOTS_END, "edge", "gateway", "operator", "interface", "nothing")
 BEFORE_S, AFTER_S = 1.0, 1.5  # of sound, on both sides of the silence
+HEADER = ("", "kills", "p50, s", "p99, s", "worst, s", "doubled bots", "ended calls", "other")
 # As long as a caller's side waits for the next bot.
 PATIENCE_S = 22.0
 
@@ -60,6 +61,13 @@ class Row:
     doubled: int = 0
     other: list[str] = field(default_factory=list)
 
+    def note(self, silence_s: float | None) -> None:
+        """Count one kill: the silence in seconds, None if the bot was not heard again."""
+        if silence_s is None:
+            self.ended += 1
+        else:
+            self.silences.append(silence_s)
+
     def cells(self) -> list[object]:
         pick = self.silences
         figures = [quantile(pick, 0.5), quantile(pick, 0.99), max(pick)] if pick else []
@@ -79,22 +87,22 @@ async def measure(plane: Plane, row: Row, kills: int) -> None:
     """Kill so often, each time in a call of its own."""
     session_ids: list[str] = []
     async with CALLERS[row.caller](plane) as new_call:
-        for number in range(kills):
-            await plane.settle()
-            silence_s, session_id = await one_kill(plane, new_call, row.dies)
-            session_ids.append(session_id)
-            if silence_s is None:
-                row.ended += 1
-                print(plane.lines(session_id), flush=True)
-            else:
-                row.silences.append(silence_s)
-            words = "not heard again" if silence_s is None else f"{silence_s:.2f} s"
-            print(f"  {row.caller}, {row.dies}, {number + 1}: {words}", flush=True)
-            plane.replace()
-    for violation in plane.verdict(session_ids):
-        print(f"  broken promise {violation.promise}: {violation.words}", flush=True)
-        row.doubled += violation.promise == 2
-        row.other += [violation.words] if violation.promise != 2 else []
+        try:
+            for number in range(kills):
+                await plane.settle()
+                silence_s, session_id = await one_kill(plane, new_call, row.dies)
+                session_ids.append(session_id)
+                row.note(silence_s)
+                words = "not heard again" if silence_s is None else f"{silence_s:.2f} s"
+                print(f"  {row.caller}, {row.dies}, {number + 1}: {words}", flush=True)
+                if silence_s is None:
+                    print(plane.lines(session_id), flush=True)
+                plane.replace()
+        finally:
+            for violation in plane.verdict(session_ids):
+                print(f"  broken promise {violation.promise}: {violation.words}", flush=True)
+                row.doubled += violation.promise == 2
+                row.other += [violation.words] if violation.promise != 2 else []
 
 
 async def one_kill(plane: Plane, new_call: NewCall, dies: str) -> tuple[float | None, str]:
@@ -133,14 +141,16 @@ async def run(processes: Processes, options: argparse.Namespace) -> None:
             if dies != "edge" or caller == "phone"  # the others reach their bot without an edge
         ]
         load = os.getloadavg()[0]
-        for row in rows:
-            await measure(plane, row, options.kills)
-        show(
-            f"Silence in the recorded sound; {os.cpu_count()} cores, load {load:.1f} before, "
-            f"{os.getloadavg()[0]:.1f} after",
-            ["", "kills", "p50, s", "p99, s", "worst, s", "doubled bots", "ended calls", "other"],
-            [row.cells() for row in rows],
-        )
+        try:
+            for row in rows:
+                await measure(plane, row, options.kills)
+        finally:  # Ctrl-C prints what was measured until then
+            show(
+                f"Silence in the recorded sound; {os.cpu_count()} cores, load {load:.1f} before, "
+                f"{os.getloadavg()[0]:.1f} after",
+                HEADER,
+                [row.cells() for row in rows],
+            )
 
 
 def main() -> None:
