@@ -10,6 +10,7 @@ import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
+from plane_support import Processes
 from tests_support import until
 from up_support import Up, ready
 
@@ -116,3 +117,26 @@ async def test_pipecats_calls_reach_a_bot(tmp_path: Path) -> None:
         assert await up.stop() == 0
         stopped = [r for r in up.records if r["service"] == "edge" and r["message"] == "Stopped"]
         assert len(stopped) == 1
+
+
+async def test_edge_needs_no_secret_of_the_turn_servers(tmp_path: Path) -> None:
+    """It gets the credentials of a session from a gateway, and may have the settings of all others."""
+    (tmp_path / "cordboard.toml").write_text(
+        'ice_servers = ["turn:turn.example.com"]\nice_transport_policy = "relay"\n'
+    )
+    processes = Processes(tmp_path, "")
+    edge = processes.spawn("edge")
+
+    async def is_alive() -> bool:
+        assert edge.alive, edge.other
+        try:
+            async with http.get(f"{edge.url}/healthz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    try:
+        async with aiohttp.ClientSession() as http:
+            await until(is_alive, 40)
+    finally:
+        processes.stop()

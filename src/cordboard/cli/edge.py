@@ -44,9 +44,6 @@ def run(args: argparse.Namespace) -> int:
     public_host = urlsplit(settings.public_url or "").hostname or args.host
     auth.refuse_short(public_host, CONTROL_SECRET, settings.control_secrets, origin="public_url")
     check_room_settings(settings)
-    settings.ice_config(
-        "check", 0
-    )  # a TURN server without credentials is an error now, not at a call
     app = create_app(settings, local=auth.is_local(args.host))
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
