@@ -238,6 +238,8 @@ async def test_routes_of_the_nextjs_page_pass_a_call_on(
         await person.page.goto(url)
         await person.do("() => enter('webrtc')")
         await person.call("/api/start", {"transport": "webrtc"})
+        ice = "async ([id]) => (await fetch(`/api/sessions/${id}/ice`)).json()"
+        assert await person.do(ice, await person.session_id()) == {"iceServers": []}
         assert hosts == {url.removeprefix("http://")}
         await person.do("() => person.client.disconnect()")
 

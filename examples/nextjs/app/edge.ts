@@ -5,7 +5,7 @@ const KEY = process.env.BOT_START_PUBLIC_API_KEY;
 export const EDGE = new URL(START_URL);
 
 /** Send a request to the edge; its session is that of the running code. */
-export async function askEdge(path: string, method: string, body: string): Promise<Response> {
+export async function askEdge(path: string, method: string, body?: string): Promise<Response> {
   const answer = await fetch(`${START_URL.replace(/\/start$/, "")}${path}`, {
     method,
     headers: { "Content-Type": "application/json", ...(KEY && { Authorization: `Bearer ${KEY}` }) },
