@@ -1,6 +1,10 @@
 """Files that hold many entries in one JSON value: exports of consoles, answers of tools, requests of OpenTelemetry."""
 
+import bz2
+import gzip
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +137,24 @@ def test_array_that_ends_early_is_named_and_its_entries_are_read(tmp_path: Path)
     assert answer.raws == LINES[:-1]
     ((_, reason, detail),) = answer.shortfalls
     assert (reason, detail) == ("unreadable", "the JSON is corrupt: unexpected end of file")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_batch_is_read_as_its_lines(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    """Stores export compressed arrays; a file may consist of several compressed pieces."""
+    text = json.dumps([google(line) for line in LINES], indent=1).encode()
+    middle = len(text) // 2
+    path = tmp_path / "export.json.packed"
+    path.write_bytes(compress(text[:middle]) + compress(text[middle:]))
+    answer = ask(tmp_path, session="call-7")
+    assert answer.raws == [line for line in LINES if b'"call-7"' in line]
+    assert answer.coverage.complete
+    path.write_bytes(compress(text[:-40]))
+    answer = ask(tmp_path)
+    assert answer.raws == LINES[:-1]
+    assert [reason for _, reason, _ in answer.shortfalls] == ["unreadable"]
 
 
 @given(

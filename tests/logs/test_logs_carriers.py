@@ -88,6 +88,26 @@ def google_cloud(line: bytes, seconds: float) -> bytes:
     return dumped({"insertId": "x", "jsonPayload": payload, "timestamp": nanoseconds(seconds)})
 
 
+def google_cloud_text(line: bytes, seconds: float) -> bytes:
+    return dumped(
+        {"insertId": "x", "textPayload": line.decode(), "timestamp": nanoseconds(seconds)}
+    )
+
+
+def victorialogs(line: bytes, seconds: float) -> bytes:
+    return dumped({"_time": nanoseconds(seconds), "_stream": "{}", "_msg": line.decode()})
+
+
+def elasticsearch(line: bytes, seconds: float) -> bytes:
+    source = {"@timestamp": nanoseconds(seconds), "message": line.decode(), "ecs": {}}
+    return dumped({"_index": "logs", "_id": "x", "_source": source})
+
+
+def elasticsearch_parsed(line: bytes, seconds: float) -> bytes:
+    source = {"@timestamp": nanoseconds(seconds), "agent": {}, **json.loads(line)}
+    return dumped({"_index": "logs", "_id": "x", "_source": source})
+
+
 def datadog(line: bytes, seconds: float) -> bytes:
     kept = {"attributes": json.loads(line), "host": "node-1", "status": "info"}
     return dumped({"id": "AQ", "type": "log", "attributes": kept})
@@ -119,6 +139,15 @@ def rfc3164(line: bytes, seconds: float) -> bytes:
     return b"<14>Nov 29 09:00:00 host-1 bot[77]: " + line
 
 
+def logcli_text(line: bytes, seconds: float) -> bytes:
+    return f'{at(seconds)} {{app="bot", pod="bot-1"}} '.encode() + line
+
+
+def rfc5424_with_data(line: bytes, seconds: float) -> bytes:
+    data = '[ex@32473 a="{b"]'
+    return f"<14>1 {at(seconds)} host-1 bot 77 - {data} \ufeff".encode() + line
+
+
 def rfc5424(line: bytes, seconds: float) -> bytes:
     return f"<14>1 {at(seconds)} host-1 bot 77 - - ".encode() + line
 
@@ -142,11 +171,19 @@ def kubectl_prefix(line: bytes, seconds: float) -> bytes:
 TEXTS: list[Wrap] = [
     *(cri, docker, docker_in_other_order, fluent_bit, container_insights, fargate, vector, filelog),
     *(otlp_body, logcli, cloudwatch_export, aws_tail, awslogs, journald, rfc3164, rfc5424),
-    *(syslog_file, compose, stern, kubectl_prefix),
+    *(syslog_file, compose, stern, kubectl_prefix, google_cloud_text, victorialogs, elasticsearch),
+    *(logcli_text, rfc5424_with_data),
 ]
 """Wrappings that keep the text of a line."""
 
-OBJECTS: list[Wrap] = [merged_log, merged_at_root, vector_parsed, google_cloud, datadog]
+OBJECTS: list[Wrap] = [
+    merged_log,
+    merged_at_root,
+    vector_parsed,
+    google_cloud,
+    datadog,
+    elasticsearch_parsed,
+]
 """Wrappings that keep the decoded object, in whatever order."""
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cordboard.logs import timespec
 from cordboard.logs.formats import formats_from
 from cordboard.logs.formats.decode import level_in, level_of
 from cordboard.logs.query import Query
@@ -33,8 +34,10 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
+        timespec._hour_in_utc.cache_clear()  # of the zone that this process had before
         yield
     time.tzset()
+    timespec._hour_in_utc.cache_clear()
 
 
 @pytest.mark.parametrize(

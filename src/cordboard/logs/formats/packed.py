@@ -34,6 +34,8 @@ _KEPT_BYTES: Final = 64 * 1024  # as far as `Track.key_before` looks back
 class PackedByteReader:
     """A compressed file, or a batch, as if it were a plain one; going back means to start again.
 
+    A batch may be compressed as well: stores export it so.
+
     Args:
         fd: Its descriptor.
         magic: Its first bytes.
@@ -80,6 +82,8 @@ class PackedByteReader:
         self._base = 0
         self._input = b""
         self._buffer = bytearray()
+        self._is_first = True
+        self._inner: Batches | None = None  # of a batch that is compressed
         self._engine: Any = self._new_engine()
 
     def _new_engine(self) -> Any:
@@ -104,6 +108,8 @@ class PackedByteReader:
                 if self._engine.eof:
                     self._input = self._engine.unused_data or self._input
                     if not self._input.strip(b"\0") and not self._fill():
+                        if self._inner is not None and not self._inner.is_between_entries:
+                            self._damaged("unexpected end of the JSON")
                         return b""
                     self._engine = self._new_engine()
                 if self._engine.needs_input and not self._input and not self._fill():
@@ -111,12 +117,19 @@ class PackedByteReader:
                         self._damaged("unexpected end of file")
                     return b""
                 data, self._input = self._input, b""
-                found: bytes = self._engine.decompress(data, _CHUNK)
-                if found:
+                if found := self._unbatched(self._engine.decompress(data, _CHUNK)):
                     return found
         except Exception as error:  # noqa: BLE001 - each library has errors of its own
             self._damaged(str(error))
             return b""
+
+    def _unbatched(self, data: bytes) -> bytes:
+        """Return what was decompressed; of a batch, the lines of its entries that end in it."""
+        if self._is_first and data:
+            self._is_first = False
+            if not self.is_batch and is_batch(data[:MAGIC_BYTES]):
+                self._inner = Batches(data[:MAGIC_BYTES])
+        return data if self._inner is None else self._inner.decompress(data, _CHUNK)
 
     def _fill(self) -> bool:
         self._input = os.pread(self.fd, _CHUNK, self._at)

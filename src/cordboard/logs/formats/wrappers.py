@@ -35,18 +35,25 @@ _KUBECTL: Final = pattern(
 )
 # `docker compose logs` and `kubectl logs --prefix`, in front of a JSON object.
 _NAMED: Final = pattern(rb"(?:[\w.-]{1,128} +\| |\[pod/[\w./-]{1,320}\] )(?=\{)")
+_OBJECT: Final = pattern(rb'\{[ \t]*"')
+# What `logcli` prints before a line: the labels of its stream.
+_LABELS: Final = pattern(rb'\{(?:\w{1,128}="(?:[^"\\]|\\.){0,512}"(?:, |(?=\} )))+\} ')
 DOCKER_START: Final = b'{"log":"'
 
-_TEXT_KEYS: Final = ("log", "message", "line", "body", "body.stringValue", "MESSAGE", "@message")
+_TEXT_KEYS: Final = (
+    *("log", "message", "line", "body", "body.stringValue", "MESSAGE", "@message"),
+    *("textPayload", "_msg", "_source.message"),  # Google Cloud, VictoriaLogs, Elasticsearch
+)
 _OBJECT_PATHS: Final = (
     *("jsonPayload", "log_processed", "message", "log", "body", "line", "@message"),
-    *("attributes.attributes", "attributes"),
+    *("attributes.attributes", "attributes", "_source"),
 )
 _CARRIER_KEYS: Final = frozenset(
     {
         *("log", "message", "line", "body", "MESSAGE", "@message"),
         *("stream", "time", "date", "timestamp", "@timestamp", "_p", "logtag", "attrs", "tag"),
         *("kubernetes", "docker", "file", "host", "source_type", "labels", "resource", "ecs"),
+        *("agent", "input", "@metadata"),
         *("container_id", "container_name", "source", "path", "partial_message"),
     }
 )
@@ -114,7 +121,7 @@ def number_of(line: bytes) -> tuple[bytes, int] | None:
 def _layer(line: bytes, layers: int) -> Inner | None:
     """Return a line without its outermost carrier; None where it has none."""
     if line.startswith(b"{"):
-        return _from_json(line, layers)
+        return _from_json(line, layers) or _behind_labels(line, layers)
     if line[:1].isdigit():
         if found := _CRI.match(line):
             return Inner(matched_key(found), line[found.end() :], found[5], found[6] == b"P")
@@ -127,12 +134,22 @@ def _behind_prefix(line: bytes, layers: int) -> Inner | None:
     """Return a line of Cordboard's format that follows a prefix: syslog's, a pod's name, a stream's name."""
     if found := _NAMED.match(line):
         return Inner(None, line[found.end() :])
-    at = line.find(b"{", 1, _PREFIX_BYTES)
-    if at < 0 or not line.endswith(b"}"):
+    if not line.endswith(b"}"):
         return None
+    # The prefix may hold braces itself: labels of Loki, structured data of syslog.
+    begin = _OBJECT.search(line, 1, _PREFIX_BYTES)
+    if begin is None:
+        return None
+    at = begin.start()
     if line.startswith(OWN_START, at):
         return Inner(None, line[at:]) if tail_at(line) >= 0 and own_key(line[at:]) else None
     return _own_line(line[at:], layers) if _may_carry(line) else None
+
+
+def _behind_labels(line: bytes, layers: int) -> Inner | None:
+    """Return a line of Cordboard's format that follows the labels of its stream."""
+    found = _LABELS.match(line)
+    return _own_line(line[found.end() :], layers) if found else None
 
 
 def _own_line(text: bytes, layers: int) -> Inner | None:
