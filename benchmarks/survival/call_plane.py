@@ -58,6 +58,8 @@ class Plane:
         (self.directory / "cordboard.toml").write_text(CONFIG)
         self.processes.over["SURVIVAL_HISTORY"] = str(self.history)
         self.processes.over["CORDBOARD_SESSION_SECRET"] = "one for all interfaces"
+        # The calls of one caller follow each other faster than those of a person.
+        self.processes.over["CORDBOARD_INTERFACE_JOINS_PER_MINUTE"] = "600"
         self.gateway = self.processes.spawn("gateway")
         self.processes.over["CORDBOARD_GATEWAY_URL"] = self.gateway.url
         self.operator = self.processes.spawn("operator", *OPERATOR)
