@@ -48,7 +48,7 @@ async def listed(url: str, folder: Path, *words: str) -> list[str]:
     )  # fmt: skip
     found, _ = await process.communicate()
     assert process.returncode == 0
-    return [json.loads(line)["sessionId"] for line in found.splitlines() if line]
+    return [json.loads(line)["sessionId"] for line in found.splitlines()]
 
 
 async def test_user_option_takes_a_name_or_an_id(url: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cordboard import emit
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.runner.control_channel import EndReport
@@ -95,7 +96,11 @@ async def test_end_is_written_once_the_store_accepts_it(
     launch = Launch(session_id="call-1", room_url="webrtc:r", epoch=1)
     await store.accept(launch, queue_max=9)
     end, said = SessionEnd("bot_finished"), SessionContext(launch, store, "r1", cipher=None)
-    await EndWriter(store, launch, end, 0.0, "r1", said, retry_s=0.01).run()
+    with emit.capture() as records:
+        await EndWriter(store, launch, end, 0.0, "r1", said, retry_s=0.01).run()
     assert (len(tokens), len(set(tokens))) == (3, 1)
+    (ended,) = [r for r in records if r.get("event") == "session.ended"]
+    assert ended["meta"].keys() >= {"state", "reason", "seconds"}
+    assert "detail" not in ended["meta"]
     record = await store.session("call-1")
     assert (record.state, record.reason) == ("ended", "bot_finished")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.applications import Starlette
 
+from cordboard.contract.errors import UsageError
 from cordboard.web import serve
 from tests_support import until
 
@@ -111,3 +112,10 @@ async def test_server_without_a_drain_stops_in_order() -> None:
     assert not server.force_exit
     server.handle_exit(signal.SIGINT, None)
     assert server.force_exit
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_number_that_is_no_port_is_a_usage_error(port: int) -> None:
+    """It is refused as an argument, with the range."""
+    with pytest.raises(UsageError, match=f"--port {port}: expected a number from 0 to 65535"):
+        serve.bind("127.0.0.1", port)

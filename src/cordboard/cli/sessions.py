@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     sessions, has_more = _newest(gateway, args)
     if args.output == "json":
-        _output.print_line("\n".join(_output.to_json(session) for session in sessions))
+        for session in sessions:
+            _output.print_line(_output.to_json(session))
         return 0
     _output.print_line(_table(sessions) if sessions else "No sessions.")
     if has_more:

@@ -207,7 +207,7 @@ class EndWriter:
             event="session.ended",
             state=state,
             reason=reason,
-            detail=self.end.detail,
+            **({"detail": self.end.detail} if self.end.detail else {}),
             seconds=round(duration_s, 1),
             recoveries=self.launch.attempt - 1,
             **self.figures,

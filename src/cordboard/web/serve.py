@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.emit import get_logger
 from cordboard.web import health
 from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
@@ -225,6 +225,7 @@ def bind(host: str, port: int) -> socket.socket:
 
     Raises:
         CordboardError: The port is in use, or this machine does not have the address.
+        UsageError: The number is no port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -246,6 +247,8 @@ def _cannot_listen(host: str, port: int, error: Exception) -> CordboardError:
             f"Port {port} on {host} is in use.",
             hint="Stop the program that listens there, or choose another port (0 for any free one).",
         )
+    if isinstance(error, OverflowError):  # bind(2) has 16 bits for a port
+        return UsageError(f"--port {port}: expected a number from 0 to 65535.")
     reason = getattr(error, "strerror", None) or str(error)
     return CordboardError(f"Cannot listen on {host} port {port}: {reason}.")
 
