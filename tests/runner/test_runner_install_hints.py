@@ -1,11 +1,13 @@
 """What a bot file imports is found without running it, and the hint installs all that is missing at once."""
 
 import sys
+from email.message import Message
 from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 
+from cordboard.runner import install_hints
 from cordboard.runner.bot_imports import BotImports, MissingModule, find_imports
 from cordboard.runner.install_hints import (
     DEFAULT_HINT,
@@ -91,6 +93,29 @@ def test_module_that_pipecat_imports_without_a_message_has_an_extra() -> None:
     item = MissingModule("aic_sdk", "pipecat.audio.filters.aic_filter")
     hint = missing_hint(BotImports((), (item,), changes_path=False))
     assert hint == f"Install what it imports: {PIP} install 'pipecat-ai[aic]'"
+
+
+@pytest.mark.parametrize(
+    ("condition", "clause"),
+    [
+        ('python_version >= "3.99" and ', '. It installs aic_sdk only if python_version >= "3.99"'),
+        ('python_version >= "3" and ', ""),
+        ("", ""),
+    ],
+)
+def test_hint_says_what_an_extra_does_not_install_for_this_python(
+    monkeypatch: pytest.MonkeyPatch, condition: str, clause: str
+) -> None:
+    """Its command would succeed, and the module would be missing still."""
+    imports = BotImports(
+        (), (MissingModule("aic_sdk", "pipecat.audio.filters.aic_filter"),), changes_path=False
+    )
+    plain = missing_hint(imports)  # and the extras are known, which are read once
+    pipecat = Message()
+    pipecat["Requires-Dist"] = f'aic-sdk>=2; {condition}extra == "aic"'
+    pipecat["Requires-Dist"] = 'aic-sdk>=1; python_version >= "3.98" and extra == "other"'
+    monkeypatch.setattr(install_hints, "metadata", lambda _name: pipecat)
+    assert missing_hint(imports) == f"{plain}{clause}"
 
 
 def test_each_service_of_pipecat_has_an_extra_that_exists(tmp_path: Path) -> None:

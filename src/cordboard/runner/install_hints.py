@@ -96,11 +96,39 @@ def missing_hint(imports: BotImports, name: str = "") -> str:
     requirements, unsure = _requirements(missing)
     command = install_command(requirements)
     if not unsure:
-        return f"Install what it imports: {command}"
+        return f"Install what it imports: {command}{_condition_clause(missing)}"
     return (
         f"Install what it imports, e.g.: {command} (the package with the module {', '.join(unsure)} may "
         "have another name)"
     )
+
+
+def _condition_clause(missing: Sequence[MissingModule]) -> str:
+    """Return a clause about what extras of Pipecat do not install for this Python; empty if they install all."""
+    conditions = {item.name: _condition(item) for item in missing}
+    return "".join(
+        f". It installs {name} only if {condition}"
+        for name, condition in conditions.items()
+        if condition
+    )
+
+
+def _condition(item: MissingModule) -> str:
+    """Return the condition under which an extra of Pipecat installs a module, if it is false here."""
+    from packaging.markers import Marker
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    extras = _extras_of(item)
+    if not extras:
+        return ""
+    distribution = canonicalize_name(DISTRIBUTIONS.get(item.name, item.name.partition(".")[0]))
+    for requirement in map(Requirement, metadata(_PIPECAT).get_all("Requires-Dist") or ()):
+        condition, _, extra = str(requirement.marker).partition(" and extra == ")
+        is_wanted = canonicalize_name(requirement.name) == distribution
+        if is_wanted and extra.strip('"') in extras and not Marker(condition).evaluate():
+            return condition
+    return ""
 
 
 def _file_clause(file: Path) -> str:
