@@ -15,8 +15,9 @@ import time
 
 # Imported by the fork server, too, before it loads bot files.
 WARM = ("pipecat.pipeline.worker", "pipecat.runner.types", "pipecat.workers.runner")
-# The slowest official bot takes 20 s on a busy machine: it loads a model of a voice.
-LOAD_S = 90
+# The slowest official bot takes 20 s on a busy machine: it loads a model of a voice. On one that gives this
+# process a hundredth of a processor, one in ten took over 90 s.
+LOAD_S = 900
 
 
 def load(file: str) -> dict[str, object]:

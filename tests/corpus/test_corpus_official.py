@@ -37,13 +37,14 @@ def services_of(file: Path) -> set[str]:
 def ways_of(file: Path) -> list[str]:
     """Return the keys of its ``transport_params`` that a caller here can use.
 
-    A scenario of the eval harness needs a bot that answers what the caller types: Pipecat does not pass that on to a
-    speech-to-speech model. Pipecat calls ``on_client_connected`` over a WebSocket from the input transport alone: a
-    bot without one never learns that a phone or a client has connected.
+    A scenario of the eval harness needs a bot whose model speaks first, not a fixed text, and that answers what the
+    caller types: Pipecat does not pass that on to a speech-to-speech model. Pipecat calls ``on_client_connected`` over
+    a WebSocket from the input transport alone: a bot without one never learns that a phone or a client has connected.
     """
     text = file.read_text(encoding="utf-8")
+    has_fixed_greeting = "TTSSpeakFrame(" in text and "LLMRunFrame(" not in text
     ways = WAYS if services_of(file) and speaks(file) else WAYS[:-1]
-    ways = WAYS[:-1] if REALTIME in text else ways
+    ways = WAYS[:-1] if REALTIME in text or has_fixed_greeting else ways
     ways = ways if ".input()" in text else ("webrtc",)
     return [way for way in ways if f'"{way}": lambda' in text]
 
