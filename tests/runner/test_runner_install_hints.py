@@ -2,7 +2,7 @@
 
 import sys
 from email.message import Message
-from importlib.metadata import metadata
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,19 @@ def test_hint_names_the_file_that_lists_what_is_missing(
     )
     write(tmp_path, "pytest\n", "requirements.txt")
     assert hint_of(file, "bs4") == f"Install what it imports: {PIP} install beautifulsoup4"
+
+
+def test_name_that_pipecat_lacks_may_be_of_another_version(tmp_path: Path) -> None:
+    """No package would help; in a module of the bot's own, the file is to be corrected."""
+    file = write(tmp_path, "from pipecat import NotThere\n")
+    with pytest.raises(ImportError) as refused:
+        exec(file.read_text(), {})
+    assert import_error_hint(refused.value, file) == (
+        f"pipecat-ai {version('pipecat-ai')} has no NotThere in pipecat; the bot file may be "
+        "for another version of Pipecat."
+    )
+    own = ImportError("cannot import name 'x' from 'prompts' (prompts.py)")
+    assert import_error_hint(own, file) == DEFAULT_HINT
 
 
 def test_package_of_an_unknown_name_is_a_guess(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ _PIPECAT: Final = "pipecat-ai"
 _REQUIREMENT_OF_EXTRA: Final = re.compile(
     r"""([A-Za-z0-9._-]+).*;.*extra\s*==\s*["']([^"']+)["']"""
 )
+_NAME_OF_PIPECAT: Final = re.compile(r"cannot import name '(\w+)' from '(pipecat(?:\.\w+)*)'")
 
 
 def import_error_hint(error: BaseException, file: Path) -> str:
@@ -66,14 +67,19 @@ def import_error_hint(error: BaseException, file: Path) -> str:
     """
     absent = next((e for e in _causes(error) if isinstance(e, ModuleNotFoundError)), None)
     if absent is None or not absent.name:
-        return DEFAULT_HINT
+        renamed = _NAME_OF_PIPECAT.match(str(error)) if isinstance(error, ImportError) else None
+        return _other_version(f"{renamed[1]} in {renamed[2]}") if renamed else DEFAULT_HINT
     if absent.name.startswith("pipecat."):
-        return (
-            f"{_PIPECAT} {_pipecat_version()} has no module {absent.name}; the bot file may be for another "
-            "version of Pipecat."
-        )
+        return _other_version(f"module {absent.name}")
     hint = missing_hint(find_imports(file), absent.name)
     return f"{hint}{_file_clause(file)}" if hint else DEFAULT_HINT
+
+
+def _other_version(lacking: str) -> str:
+    return (
+        f"{_PIPECAT} {_pipecat_version()} has no {lacking}; the bot file may be for another version of "
+        "Pipecat."
+    )
 
 
 def missing_hint(imports: BotImports, name: str = "") -> str:
