@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cordboard.logs.blocks import Block
-from cordboard.logs.bulk import parted_by_format, without_carrier
+from cordboard.logs.bulk import without_carrier
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from logs.logs_support import ask, at, encoded, record, write_lines
 
@@ -348,34 +347,17 @@ def test_a_block_of_usual_lines_is_unwrapped() -> None:
         assert without_carrier(a_block(go)).data == b"".join(line + b"\n" for line in own)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from("oeftb"), min_size=1, max_size=60))
-def test_a_block_in_parts_is_the_block(kinds: list[str]) -> None:
-    """Parts join to the block; each is of our lines alone, or begins with an error or a foreign line."""
-    text = {
-        "o": encoded(record(1)),
-        "e": encoded(record(1, level="error")),
-        "f": b"INFO: GET /healthz",
-        "t": b"  File x, line 1",
-        "b": b"",
-    }
-    block = a_block([bytes(text[kind]) for kind in kinds])
-    parts = list(parted_by_format(block))
-    assert b"".join(part.data for part in parts) == block.data
-    assert [part.offset for part in parts] == list(
-        accumulate((part.size for part in parts[:-1]), initial=0)
-    )
-
-
+@pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("level", ["info", "error"])
-def test_a_traceback_among_many_of_our_lines(tmp_path: Path, level: str) -> None:
+def test_a_traceback_among_many_of_our_lines(tmp_path: Path, level: str, others: int) -> None:
     """Behind an error it is the error's; behind another line it is a record of its own."""
     lines = [bytes(encoded(record(n, seq=n + 1))) for n in range(100)]
     lines[50] = bytes(encoded(record(50, seq=51, level=level)))
     trace = [b"Traceback (most recent call last):", b'  File "x"', b"ValueError: no"]
-    write_lines(tmp_path / "gateway.log", [*lines[:51], *trace, *lines[51:]])
+    before = [b"INFO: GET /healthz"] * others
+    write_lines(tmp_path / "gateway.log", [*lines[:50], *before, lines[50], *trace, *lines[51:]])
     found = ask(tmp_path).lines
-    assert len(found) == (100 if level == "error" else 101)
+    assert len(found) == others + (100 if level == "error" else 101)
     assert [line.record["error"]["type"] for line in found if "error" in line.record] == [
         "ValueError"
     ]

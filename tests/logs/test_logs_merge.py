@@ -16,7 +16,7 @@ from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
 from cordboard.logs.sequence import Gap, SequenceIndex
 from cordboard.logs.statistics import Statistics
-from cordboard.logs.survey import Survey, joined, runs_of
+from cordboard.logs.survey import Ordered, joined, runs_of
 from cordboard.logs.timestamps import OWN_KEY
 from logs.logs_support import ask, at, encoded, only_compiled, record, runs_missing, write_lines
 
@@ -160,12 +160,12 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(survey, "native", None)
 
 
-def surveyed(lines: Sequence[bytes]) -> Survey:
-    """Return what a block of lines tells."""
+def surveyed(lines: Sequence[bytes]) -> Ordered:
+    """Return a block of lines in the order of time."""
     data = b"".join(line + b"\n" for line in lines)
     found = survey.survey(data, len(data))
     assert found is not None
-    return found
+    return survey.ordered(found.lines, [])
 
 
 moments = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=60)
@@ -182,7 +182,6 @@ def test_lines_of_ours_in_order(said: list[tuple[int, int]]) -> None:
     order = sorted(range(len(said)), key=lambda n: said[n][0])
     assert found.lines.raws == [lines[n] for n in order]
     assert found.lines.keys == [at(said[n][0] / 10).encode() for n in order]
-    assert found.last == at(said[-1][0] / 10).encode()
     assert found.distinct == (len(set(said)) == len(said))
 
 
@@ -198,7 +197,7 @@ def test_lines_that_are_told_of_are_handed_on_whole() -> None:
 
     for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
         (whole,) = merged(lanes, Statistics(), whole=True)
-        assert whole == Whole(b"\n".join([*lines[:3], b""]))
+        assert whole == Whole(b"\n".join([*lines[:3], b""]), [])
     statistics = Statistics()
     (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], statistics, whole=True)
     assert isinstance(singly, list)

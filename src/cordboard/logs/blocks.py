@@ -76,12 +76,10 @@ class Block:
         return 0 < self.numbers.own == self.count(OWN_START)
 
     def survey(self) -> Survey | None:
-        """Return what its lines tell; None where not all are whole and in our own form."""
-        if self.surveyed is None and self.buffer.startswith(OWN_START) and self.is_text:
+        """Return what its lines tell; None where none is plainly ours."""
+        if self.surveyed is None and self.find(OWN_START) >= 0 and self.is_text:
             whole = self.buffer if isinstance(self.buffer, bytes) else self.data
-            found = survey(whole, self.size)
-            if found is not None and len(found.lines) == self.count(OWN_START):
-                self.surveyed = found
+            self.surveyed = survey(whole, self.size)
         return self.surveyed
 
     @property

@@ -13,7 +13,7 @@ from operator import attrgetter, eq, itemgetter
 from typing import Final, NamedTuple, Protocol
 
 from cordboard.logs import survey
-from cordboard.logs.entries import Lines, Listed, disorder_s, in_order
+from cordboard.logs.entries import OTHER, Lines, Listed, disorder_s, in_order
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
 from cordboard.logs.survey import mark_of
@@ -34,9 +34,15 @@ _number = attrgetter("number")
 
 
 class Whole(NamedTuple):
-    """Lines of ours, none a copy, of which summaries have told: nobody need look at them singly."""
+    """Lines of ours of which summaries have told, and items that stand between them; none is a copy.
+
+    Attributes:
+        data: The lines, which nobody need look at singly.
+        between: The items, each with the place in the data before which it stands.
+    """
 
     data: bytes
+    between: Sequence[tuple[int, Item]]
 
 
 Found = list[Item] | Whole
@@ -65,8 +71,8 @@ class Part:
     Args:
         lines: The entries.
         number: Their lane.
-        told: A summary has told of them already.
-        distinct: They are lines of ours, none a copy of another.
+        told: A summary has told already of those that are plainly ours.
+        distinct: None is a copy of another.
 
     Attributes:
         taken: How many of them have been given out.
@@ -84,7 +90,10 @@ class Part:
     def items(self) -> Iterator[Item]:
         """Yield them singly."""
         lines = self.lines
-        return zip(lines.keys, lines.raws, repeat(self.number), repeat(self.told), strict=False)
+        told: Iterable[bool] = repeat(False)
+        if self.told:
+            told = [not kind & OTHER for kind in lines.kinds]
+        return zip(lines.keys, lines.raws, repeat(self.number), told, strict=False)
 
     def until(self, end: int) -> "Part":
         """Return the entries that have not been taken, up to the place `end`, and mark them as taken."""
@@ -248,9 +257,10 @@ def merged(
 
 def _pooled(parts: Sequence[Part], counting: Counting) -> Found:
     if all(part.distinct and part.told for part in parts):
-        data = survey.merged([part.lines for part in parts])
-        if data is not None:
-            return Whole(data)
+        found = survey.merged([(part.number, part.lines) for part in parts])
+        if found is not None:
+            between = [(at, (key, raw, n, False)) for at, n, (_, key, raw) in found.others]
+            return Whole(found.data, between)
     items = list(chain.from_iterable(map(Part.items, parts)))
     if len(parts) > 1:
         items.sort(key=_key)

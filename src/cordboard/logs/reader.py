@@ -146,20 +146,30 @@ class Reader:
         self, found: Found, render: Callable[[Line], bytes], as_it_is: Callable[[bytes], bytes]
     ) -> Iterator[bytes]:
         """Yield what every line of a window is handed on as; few of them need decoding."""
+
+        def singly(item: Item) -> bytes:
+            key, raw, number, _ = item
+            if (seen := peek(raw)) is not None:
+                self.statistics.note_peek(seen, key, number)
+                return as_it_is(raw) + b"\n"
+            if (line := self._line(key, raw, self.tracks[number])) is None:
+                return b""
+            self.statistics.note(line, number)
+            return render(line)
+
         if isinstance(found, Whole):
-            yield as_it_is(found.data)
+            done = 0
+            for at, item in found.between:
+                yield as_it_is(found.data[done:at])
+                yield singly(item)
+                done = at
+            yield as_it_is(found.data[done:])
             return
         for told, group in groupby(found, itemgetter(3)):
             if told:
                 yield as_it_is(b"\n".join([*(raw for _, raw, _, _ in group), b""]))
-                continue
-            for key, raw, number, _ in group:
-                if (seen := peek(raw)) is not None:
-                    self.statistics.note_peek(seen, key, number)
-                    yield as_it_is(raw) + b"\n"
-                elif (line := self._line(key, raw, self.tracks[number])) is not None:
-                    self.statistics.note(line, number)
-                    yield render(line)
+            else:
+                yield from map(singly, group)
 
     def items(self) -> Iterator[list[Item]]:
         """Yield what may be wanted as it was found, in the order of time.

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks
-from cordboard.logs.bulk import parted_by_format, without_carrier
-from cordboard.logs.entries import Lines, Listed
+from cordboard.logs.bulk import without_carrier
+from cordboard.logs.entries import Lines, Listed, Other
 from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
 from cordboard.logs.formats.wrappers import DOCKER_START
 from cordboard.logs.stream import Range, Track
-from cordboard.logs.survey import Survey
+from cordboard.logs.survey import Survey, ordered
 from cordboard.logs.timespec import LOWEST, seconds
 from cordboard.logs.timestamps import OWN_ERROR, OWN_TAIL, holds_another, own_key
 
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         lines: The entries.
         read_to: The time up to which the stream has been read, local disorder aside; None where
             nothing told it.
-        ordered: They are lines of ours in the order of time.
+        ordered: They are in the order of time; most are lines of ours.
         distinct: None of these is a copy of another.
         disorder_s: By how many seconds one of them stood too late, at most, before they were put in
             order; told of a stream's first ones alone, or where that is measured.
@@ -105,9 +105,7 @@ class Scan:
     def _bare_blocks(self) -> Iterator[Block]:
         """Yield the blocks that may hold what is wanted, without their carriers."""
         for block in self.blocks():
-            if not any(self._wanted):
-                yield from parted_by_format(without_carrier(block))
-            elif self._watch is not None or self._may_hold(block):
+            if not any(self._wanted) or self._watch is not None or self._may_hold(block):
                 yield without_carrier(block)
 
     def _may_hold(self, block: Block) -> bool:
@@ -134,7 +132,7 @@ class Scan:
         if is_plain and (found := block.survey()) is not None:
             if self._watch is not None:
                 self._watch(block)
-            return self._own_batch(found)
+            return self._surveyed_batch(block, found)
         return self._batch(self._found(block, terms), self._last_key(block))
 
     def whole_disorder_s(self) -> float:
@@ -183,24 +181,38 @@ class Scan:
             self._watch(block)
         return list(self._hits(block, terms)) if terms else self._assembled(block)
 
-    def _assembled(self, block: Block) -> list[Entry]:
+    def _assembled(self, block: Block, begin: int = 0, end: int | None = None) -> list[Entry]:
+        """Return the entries of a block, or of a part of it."""
+
         def first() -> bytes:
             return self._track.key_before(block.offset)
 
-        return list(self._assembler.entries(_lines(block.data, block.offset), first))
+        lines = _lines(block.data[begin:end], block.offset + begin)
+        return list(self._assembler.entries(lines, first))
+
+    def _others(self, block: Block, found: Survey) -> Iterator[Other]:
+        """Yield the entries of a block that are not plainly ours."""
+        done = 0
+        for begin, end, before in found.stretches:
+            if before > done:
+                self._assembler.last = found.lines.key(before - 1)
+            done = before
+            for entry in self._assembled(block, begin, end):
+                yield Other(before, entry.key, entry.raw)
+        if len(found.lines) > done:
+            self._assembler.last = found.lines.key(len(found.lines) - 1)
 
     def _kept(self, entries: list[Entry]) -> list[Entry]:
         return [entry for entry in entries if self._since <= entry.key < self._until]
 
-    def _own_batch(self, found: Survey) -> Batch:
-        lines = found.lines
+    def _surveyed_batch(self, block: Block, found: Survey) -> Batch:
         is_first = self._measuring or self._assembler.last is None
-        behind_s = found.behind_s if is_first else 0.0
-        self._assembler.last = found.last
-        newest = lines.last
-        if newest >= self._until or lines.first < self._since:
+        lines, behind_s, distinct = ordered(found.lines, list(self._others(block, found)))
+        read_to = found.lines.key(len(found.lines) - 1)
+        if lines.last >= self._until or lines.first < self._since:
             lines = _freed(lines.part(lines.before(self._since), lines.before(self._until)), lines)
-        return Batch(lines, newest, ordered=True, distinct=found.distinct, disorder_s=behind_s)
+        disorder_s = behind_s if is_first else 0.0
+        return Batch(lines, read_to, ordered=True, distinct=distinct, disorder_s=disorder_s)
 
     def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
         kept = self._kept(entries)

@@ -79,12 +79,10 @@ class SequenceIndex:
 
 def _numbers_of(block: Block) -> Runs:
     """Return the numbers of a block's lines; each is read once."""
-    if block.surveyed is not None:
-        return block.surveyed.runs
-    runs, others, _ = block.numbers
-    if not others:
-        return runs
-    found = {boot: list(several) for boot, several in runs.items()}
-    for numbered in filter(None, map(number_of, others)):
+    told = block.surveyed or block.numbers
+    if not told.others:
+        return told.runs
+    found = {boot: list(several) for boot, several in told.runs.items()}
+    for numbered in filter(None, map(number_of, told.others)):
         found.setdefault(numbered[0], []).append((numbered[1], numbered[1]))
     return found

@@ -8,6 +8,7 @@ from typing import Final
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.completeness import latest, lines_outside, missing
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
+from cordboard.logs.entries import summary_of
 from cordboard.logs.gaps import searched_whole
 from cordboard.logs.line import Line
 from cordboard.logs.merge import Item
@@ -94,11 +95,11 @@ class Statistics:
             batch: The batch.
             number: The number of its stream.
         """
-        summary = batch.lines.summary if batch.ordered else None
+        summary = summary_of(batch.lines) if batch.ordered else None
         if summary is None:
             return False
-        first, last = (key.decode() for key in batch.span())
-        service, lines, absent = summary
+        service, lines, absent = summary[:3]
+        first, last = summary.first.decode(), summary.last.decode()
         self.services.setdefault(service, _Heard()).add(lines, first, last)
         self.streams.setdefault(number, _Heard()).add(lines, first, last)
         self.attribution["absent"] += absent

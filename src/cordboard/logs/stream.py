@@ -14,7 +14,7 @@ from cordboard.logs.formats.continuation import parted
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.sequence import SequenceIndex
-from cordboard.logs.survey import survey
+from cordboard.logs.survey import ordered, survey
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.timestamps import OWN_KEY, OWN_LINE, own_key, own_number, said_key
 
@@ -340,8 +340,8 @@ class Track:
         begin = max(0, offset - _SAMPLE_BYTES)
         data = self.byte_reader.read(begin, 2 * _SAMPLE_BYTES)
         whole = data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
-        if (found := survey(whole, len(whole))) is not None:
-            return found.behind_s
+        if (found := survey(whole, len(whole))) is not None and not found.stretches:
+            return ordered(found.lines, []).behind_s
         lines = data.split(b"\n")[1:-1]
         if data.count(OWN_LINE) >= len(lines):
             return disorder_s([line[OWN_KEY] for line in lines])

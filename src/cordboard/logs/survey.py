@@ -1,23 +1,35 @@
 """The inner loop: what a block of lines tells by one look at it. In C where that was compiled, else in Python.
 
-`survey` is for blocks all of whose lines are plainly in our own form: their times, order, numbers and
-speakers, without a line being decoded. `numbers` is for lines in any form. `peek` is for one line.
+`survey` finds the lines of a block that are plainly in our own form, with their times, numbers and speakers,
+without a line being decoded; `ordered` puts others among them. `numbers` is for lines in any form. `peek` is for one
+line.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress, count
-from operator import eq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import compress, count, groupby, pairwise
+from operator import eq, itemgetter
 from typing import Final, NamedTuple
 
 from stringzilla import count as find_count
 
 from cordboard.contract.record import SERVER_PREFIX
-from cordboard.logs.entries import Lines, Listed, Places, disorder_s, in_order
+from cordboard.logs.entries import (
+    ABSENT,
+    OTHER,
+    Lines,
+    Listed,
+    Other,
+    Places,
+    disorder_s,
+    in_order,
+    with_others,
+)
 from cordboard.logs.formats.decode import is_text
 from cordboard.logs.line import Attribution
 from cordboard.logs.patterns import pattern
-from cordboard.logs.timestamps import OWN_LINE, OWN_START, tail_at
+from cordboard.logs.timestamps import OWN_ERROR, OWN_LINE, OWN_START, tail_at
 
 try:
     from cordboard.logs import _native as native
@@ -34,10 +46,12 @@ _RAW: Final = (b',"raw":true', b',"raw":true,"truncated":true')
 _SERVICE: Final = b'"service":"'
 _SESSION: Final = b'"sessionId":"'
 _SERVER: Final = SERVER_PREFIX.encode()
-_OWN_LINE: Final = pattern(
-    rb'^\{"timestamp":"(2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)".*?"service":"([^"\n]*)'
-    rb'".*?"sessionId":"(server:)?.*,"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}$',
-    re.MULTILINE,
+_LINE: Final = (
+    pattern(  # each line is one match; of those that are not ours, no group takes part in it
+        rb'^(?:\{"timestamp":"(2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)".*?"service":"([^"\n]*)'
+        rb'".*?"sessionId":"(server:)?.*,"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}$|.*$)',
+        re.MULTILINE,
+    )
 )
 _NUMBER: Final = pattern(rb',"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$', re.MULTILINE)
 
@@ -47,20 +61,37 @@ Peek = tuple[str, Attribution]
 """The service, and how the line's session is known."""
 
 
+Stretch = tuple[int, int, int]
+"""Where lines begin and end that are not plainly ours, and how many of ours stand before them."""
+
+
 class Survey(NamedTuple):
     """What the lines of a block tell.
 
     Attributes:
-        lines: The lines in the order of time.
-        runs: Their numbers.
-        last: When the last one was said, as they stood.
+        lines: Those that are plainly ours, as they stand.
+        runs: The numbers of all.
+        others: Lines that may have a number in another spelling.
+        stretches: Where lines stand that are not plainly ours, and one of ours at level error before them: they may
+            be its traceback.
+    """
+
+    lines: Lines
+    runs: Runs
+    others: list[bytes]
+    stretches: Sequence[Stretch]
+
+
+class Ordered(NamedTuple):
+    """All entries of a block.
+
+    Attributes:
+        lines: The entries in the order of time.
         behind_s: By how many seconds one stood behind a later one, at most.
         distinct: None is a copy of another.
     """
 
     lines: Lines
-    runs: Runs
-    last: bytes
     behind_s: float
     distinct: bool
 
@@ -71,44 +102,79 @@ def is_compiled() -> bool:
 
 
 def survey(data: bytes, size: int) -> Survey | None:
-    """Return what a block tells; None where not all of its lines are plainly ours.
+    """Return what a block tells; None where no line of it is plainly ours.
 
     Args:
         data: Valid UTF-8 up to ``size``.
-        size: How many bytes are the block's: whole lines.
+        size: How many bytes are the block's.
     """
-    if native is not None:
-        found = native.survey(data, size)
-        if found is None:
-            return None
-        places, service, runs, last, behind_s, distinct = found
-        lines = Places(data, memoryview(places).cast("I"), service)
-        return Survey(lines, runs, last, behind_s, distinct)
-    return _surveyed(data[:size] if size < len(data) else data)
+    if native is None:
+        return _surveyed(data[:size])
+    found = native.survey(data, size)
+    if found is None:
+        return None
+    places, service, runs, others, stretches = found
+    lines = Places(data, memoryview(places).cast("I"), service, [])
+    return Survey(lines, runs, others, stretches)
 
 
 def _surveyed(data: bytes) -> Survey | None:
-    found = _OWN_LINE.findall(data)
-    if not found or len(found) != data.count(b"\n") or not data.endswith(b"\n"):
+    raws, rows = data.split(b"\n"), _LINE.findall(data)
+    plain = [row[0] != b"" for row in rows]
+    if raws[-1]:
+        plain[-1] = False  # without a newline it may not be whole
+    else:
+        del raws[-1], plain[-1]
+    if sum(plain) < find_count(data, OWN_START):  # some may be glued to each other
+        plain = [
+            is_plain and raw.find(OWN_START, 1) < 0
+            for is_plain, raw in zip(plain, raws, strict=True)
+        ]
+    for number in [n for n, pair in enumerate(pairwise(plain)) if pair == (True, False)]:
+        plain[number] = OWN_ERROR not in raws[number]
+    if not any(plain):
         return None
-    keys, services, servers, boots, texts = map(list, zip(*found, strict=True))
-    raws = data.split(b"\n")[:-1]
+    keys, services, servers, boots, texts = map(list, zip(*compress(rows, plain), strict=True))
     alike = len(set(services)) == 1 and _RAW[0] not in data
     lines = Listed(
         keys,
-        raws,
+        list(compress(raws, plain)),
         services[0].decode() if alike else None,
-        [server == _SERVER for server in servers],
+        bytes(ABSENT if server else 0 for server in servers),
     )
-    ordered = in_order(keys)
-    marks = set(zip(keys, boots, texts, strict=True))
-    return Survey(
-        lines if ordered else lines.sorted(),
-        _runs(list(zip(boots, texts, strict=True))),
-        keys[-1],
-        0.0 if ordered else disorder_s(keys),
-        len(marks) == len(keys),
-    )
+    if all(plain):
+        return Survey(lines, _runs(list(zip(boots, texts, strict=True))), [], [])
+    found = numbers(data, len(data))
+    return Survey(lines, found.runs, found.others, list(_stretches(raws, plain, len(data))))
+
+
+def _stretches(raws: Sequence[bytes], plain: Sequence[bool], size: int) -> Iterator[Stretch]:
+    at = before = 0
+    for is_plain, group in groupby(zip(raws, plain, strict=True), itemgetter(1)):
+        sizes = [len(raw) + 1 for raw, _ in group]
+        end = at + sum(sizes)
+        if is_plain:
+            before += len(sizes)
+        else:
+            yield at, min(end, size), before
+        at = end
+
+
+def ordered(lines: Lines, others: list[Other]) -> Ordered:
+    """Return the entries of a block in the order of time.
+
+    Args:
+        lines: Those that are plainly ours, as `survey` returns them.
+        others: The others, as they stand.
+    """
+    if native is not None and isinstance(lines, Places):
+        with suppress(ValueError):  # Python compares times that are none by their bytes
+            places, behind_s, distinct = native.ordered(lines.data, lines.places, others)
+            held = memoryview(places).cast("I")
+            return Ordered(Places(lines.data, held, lines.service, others), behind_s, distinct)
+    whole = with_others(lines, others)
+    sorted_ = whole if in_order(whole.keys) else whole.sorted()
+    return Ordered(sorted_, disorder_s(whole.keys), _are_distinct(sorted_))
 
 
 class Numbers(NamedTuple):
@@ -177,19 +243,45 @@ def joined(runs: Iterable[Run]) -> list[Run]:
     return whole
 
 
-def merged(several: list[Lines]) -> bytes | None:
-    """Return the surveyed lines of `several` blocks in the order of time, joined; None where some are copies."""
-    held = [(each.data, each.places) for each in several if isinstance(each, Places)]
+class Merged(NamedTuple):
+    """Entries of several blocks in the order of time.
+
+    Attributes:
+        data: Those that are plainly ours, with their newlines.
+        others: The others: before which byte of the data each stands, the number of its stream, and itself.
+    """
+
+    data: bytes
+    others: Sequence[tuple[int, int, Other]]
+
+
+def merged(several: Sequence[tuple[int, Lines]]) -> Merged | None:
+    """Return ordered entries of blocks as one text; None where some may be copies of each other.
+
+    Args:
+        several: Of each block the number of its stream, and the entries.
+    """
+    held = [
+        (number, lines.data, lines.places, lines.others)
+        for number, lines in several
+        if isinstance(lines, Places)
+    ]
     if native is not None and len(held) == len(several):
-        return native.merged(held)
+        found = native.merged(held)
+        if found is None:
+            return None
+        others = [(at, held[block][0], held[block][3][other]) for at, block, other in found[1]]
+        return Merged(found[0], others)
+    if any(OTHER in lines.kinds for _, lines in several):
+        return None
     if len(several) == 1:
-        return _joined(several[0].raws)
+        return Merged(_joined(several[0][1].raws), [])
     whole = Listed([], [])
-    for lines in several:
+    for _, lines in several:
         whole.keys += lines.keys
         whole.raws += lines.raws
     whole = whole if in_order(whole.keys) else whole.sorted()
-    return _joined(whole.raws) if _are_distinct(whole) else None
+    return Merged(_joined(whole.raws), []) if _are_distinct(whole) else None
 
 
 def _joined(raws: Iterable[bytes]) -> bytes:
