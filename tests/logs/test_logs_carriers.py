@@ -328,13 +328,14 @@ def test_a_block_is_unwrapped_as_its_lines_are(
         wrap(msgspec.json.encode(record(n, seq=n + 1, message=text)), n)
         for n, text in enumerate(messages)
     ]
+    bare = [unwrap(line).text for line in lines]
     if other is not None:
         lines.insert(1, other)
+        bare.insert(1, other)
     block = a_block(lines)
     found = without_carrier(block)
     if found is not block:
-        assert found.data == b"".join(unwrap(line).text + b"\n" for line in lines)
-    assert other is None or found is block
+        assert found.data == a_block(bare).data
 
 
 def test_a_block_of_usual_lines_is_unwrapped() -> None:
@@ -344,20 +345,27 @@ def test_a_block_of_usual_lines_is_unwrapped() -> None:
         own = [bytes(encoded(record(n, message=text))) for n, text in enumerate(messages)]
         wrapped = [wrap(line, n) for n, line in enumerate(own)]
         go = [line.replace(b"<", b"\\u003c") if wrap is docker else line for line in wrapped]
-        assert without_carrier(a_block(go)).data == b"".join(line + b"\n" for line in own)
+        others = [b"plain", *(wrap(b"INFO: said", n) for n in range(2)), b""]
+        assert without_carrier(a_block(go + others)).data == a_block(own + others).data
 
 
+@pytest.mark.parametrize("wrap", [*WHOLE, lambda line, _: line])
 @pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("level", ["info", "error"])
-def test_a_traceback_among_many_of_our_lines(tmp_path: Path, level: str, others: int) -> None:
+def test_a_traceback_among_many_of_our_lines(
+    tmp_path: Path, level: str, others: int, wrap: Wrap
+) -> None:
     """Behind an error it is the error's; behind another line it is a record of its own."""
-    lines = [bytes(encoded(record(n, seq=n + 1))) for n in range(100)]
-    lines[50] = bytes(encoded(record(50, seq=51, level=level)))
+    lines = [bytes(encoded(record(n, seq=n + 1, session="call-7"))) for n in range(100)]
+    lines[50] = bytes(encoded(record(50, seq=51, level=level, session="call-7")))
     trace = [b"Traceback (most recent call last):", b'  File "x"', b"ValueError: no"]
     before = [b"INFO: GET /healthz"] * others
-    write_lines(tmp_path / "gateway.log", [*lines[:50], *before, lines[50], *trace, *lines[51:]])
+    said = [*lines[:50], *before, lines[50], *trace, *lines[51:]]
+    write_lines(tmp_path / "gateway.log", [wrap(line, n) for n, line in enumerate(said)])
     found = ask(tmp_path).lines
     assert len(found) == others + (100 if level == "error" else 101)
+    own = [line.raw for line in found if line.raw.startswith(b"{")]
+    assert [line.raw for line in ask(tmp_path, session="call-7").lines[:100]] == own
     assert [line.record["error"]["type"] for line in found if "error" in line.record] == [
         "ValueError"
     ]

@@ -1,12 +1,13 @@
 """Lines of other loggers among ours: what is read of them at once is what is read of them one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cordboard.logs import scan as scanning
 from cordboard.logs import survey
 from cordboard.logs.blocks import Block
 from cordboard.logs.coverage import Shortfall
@@ -22,7 +23,17 @@ from cordboard.logs.sources.directory import Directory
 from cordboard.logs.statistics import Statistics
 from cordboard.logs.stream import Track
 from cordboard.logs.timespec import HIGHEST, LOWEST
-from logs.logs_support import ask, at, encoded, only_compiled, record, write_lines
+from logs.logs_support import (
+    ask,
+    at,
+    bare,
+    cri,
+    docker,
+    encoded,
+    only_compiled,
+    record,
+    write_lines,
+)
 
 WATCHED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
@@ -33,6 +44,9 @@ WATCHED = settings(
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "python":
         monkeypatch.setattr(survey, "native", None)
+
+
+Carrier = Callable[[bytes, float], list[bytes]]
 
 
 class Held:
@@ -72,9 +86,11 @@ def others(second: int) -> list[bytes]:
         b'{"level":"info","time":"%s","msg":"JSON"}' % moment.encode(),
         b'{"level":"info","msg":"without a time"}',
         b"",
+        own[:20],
         own[:60],
         own[:60] + own,
         own + b"\r",
+        own + b" ",
         b"\0\0\0" + own,
         own.replace(b"2026-11-23", b"2026-02-30"),
         own.replace(b'"seq"', b'"number"'),
@@ -108,13 +124,21 @@ def scan(data: bytes, size: int = 1 << 20, note: Watch | None = None) -> Scan:
 
 @pytest.mark.usefixtures("_way")
 @WATCHED
-@given(st.lists(line, max_size=40), damage, ends, st.sampled_from([300, 1 << 20]))
+@given(
+    st.lists(line, max_size=40),
+    st.sampled_from([bare, bare, cri, docker]),
+    damage,
+    ends,
+    st.sampled_from([300, 1 << 20]),
+)
 def test_a_block_is_its_lines(
-    lines: list[bytes], faults: list[tuple[int, bytes]], end: bytes, size: int
+    lines: list[bytes], carrier: Carrier, faults: list[tuple[int, bytes]], end: bytes, size: int
 ) -> None:
     """The entries of each block are those that are found line by line, in the order of time."""
-    data = joined(lines, faults, end)
-    singly = [(entry.key, entry.raw) for entry in scan(data, size).entries()]
+    data = joined([part for line in lines for part in carrier(line, 1)], faults, end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "without_carrier", lambda block: block)
+        singly = [(entry.key, entry.raw) for entry in scan(data, size).entries()]
     found = []
     for batch in scan(data, size).batches():
         keys = batch.lines.keys

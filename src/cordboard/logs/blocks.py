@@ -33,15 +33,26 @@ class Block:
         offset: Where they begin in the stream.
 
     Attributes:
+        in_pieces: Whether a carrier may have cut its lines into pieces, and they are still in it.
         surveyed: What `survey` returned, where it has been asked.
     """
 
-    __slots__ = ("_counts", "_data", "_numbers", "buffer", "offset", "size", "surveyed")
+    __slots__ = (
+        "_counts",
+        "_data",
+        "_numbers",
+        "buffer",
+        "in_pieces",
+        "offset",
+        "size",
+        "surveyed",
+    )
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
         self.size = size
         self.offset = offset
+        self.in_pieces = False
         self._data: bytes | None = None
         self._counts: dict[bytes, int] = {}
         self._numbers: Numbers | None = None

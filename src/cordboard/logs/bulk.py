@@ -1,66 +1,87 @@
-"""Removes a carrier from all lines of a block at once, where each is a line of Cordboard's format in that carrier.
+"""Removes a carrier at once from those lines of a block that are lines of Cordboard's format in that carrier.
 
 One line at a time, `cordboard.logs.formats.wrappers` does the same at a tenth of the speed; it also does what this
 module leaves: pieces of lines, other loggers' lines, other carriers.
 """
 
-import re
 from typing import Final
+
+from stringzilla import count, find
 
 from cordboard.logs.blocks import Block
 from cordboard.logs.patterns import pattern
 
-_LOOK_BYTES: Final = 64  # a carrier's beginning is told by these
-_CRI_START: Final = pattern(rb"\d{4}-\d\d-\d\dT[^ ]{9,26} std(?:out|err) F \{")
-_CRI_LINES: Final = pattern(
-    rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) std(?:out|err) F "
-    rb'(?=\{"timestamp":"\d)',
-    re.MULTILINE,
+_KEY: Final = (
+    rb"\d{4}.{6}T.{8}\..{6}Z"  # as own_key() takes it; any other line needs its carrier's time
 )
-_DOCKER_START: Final = b'{"log":"{\\"timestamp\\":\\"'
-_DOCKER_BEGIN: Final = pattern(rb'^\{"log":"(?=\{\\"timestamp\\":\\"\d)', re.MULTILINE)
-_DOCKER_END: Final = pattern(rb'\}\\n","stream":"std(?:out|err)","time":"[^"\n]*"\}$', re.MULTILINE)
+_CRI: Final = pattern(
+    rb"\n\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) std(?:out|err) F "
+    rb'(?=\{"timestamp":"' + _KEY + rb'")'
+)
+_CRI_PIECES: Final = (b" stdout P", b" stderr P")
+_DOCKER_START: Final = b'{"log":"'
+_DOCKER_OWN: Final = pattern(rb'\{"log":"\{\\"timestamp\\":\\"' + _KEY + rb'\\"')
+_DOCKER_END: Final = pattern(rb'\}\\n","stream":"std(?:out|err)","time":"[^"\n]*"\}\n')
+_AGENTS_PIECES: Final = (b'"_p":"P"', b'"logtag":"P"')
 # Docker's encoder, Go's, also escapes these three.
 _OF_GO: Final = ((b"\\u003c", b"<"), (b"\\u003e", b">"), (b"\\u0026", b"&"))
 _BACKSLASH: Final = b"\0"  # stands for an escaped backslash meanwhile; a line of JSON holds no zero
 
 
-def without_carrier(block: Block) -> Block:
-    """Return a block without the carrier of its lines; the block itself where not all lines are so.
+def in_pieces(block: Block) -> bool:
+    """Say whether a carrier may have cut lines of a block into pieces.
 
     Args:
-        block: Whole lines.
+        block: Whole lines, in their carriers.
     """
-    head = block.part(0, _LOOK_BYTES)
-    if head[:1].isdigit() and _CRI_START.match(head):
-        return _without_cri(block)
-    if head.startswith(_DOCKER_START):
-        return _without_docker(block)
-    return block
+    if block.buffer.startswith(_DOCKER_START):
+        return block.count(b'\\n","') < block.count(b"\n")
+    is_cri = block.buffer[:1].isdigit()
+    marks = _CRI_PIECES if is_cri else _AGENTS_PIECES if block.buffer.startswith(b"{") else ()
+    return any(block.find(mark) >= 0 for mark in marks)
 
 
-def _without_cri(block: Block) -> Block:
-    data, count = _CRI_LINES.subn(b"", block.data)
-    return _made(data, block) if count == _lines_of(block) else block
+def without_carrier(block: Block) -> Block:
+    """Return a block with its lines of Cordboard's format bare; the block itself where none is in a known carrier.
+
+    Args:
+        block: Whole lines, none of them in pieces.
+    """
+    data = None
+    if block.buffer[:1].isdigit():
+        data = _without_cri(block.data)
+    elif block.buffer.startswith(_DOCKER_START):
+        data = _without_docker(block.data)
+    return block if data is None else Block(data, len(data), block.offset)
 
 
-def _without_docker(block: Block) -> Block:
-    data, begun = _DOCKER_BEGIN.subn(b"", block.data)
-    data, ended = _DOCKER_END.subn(b"}", data)
-    if not begun == ended == _lines_of(block) or _BACKSLASH in data:
-        return block
+def _without_cri(data: bytes) -> bytes | None:
+    bare, found = _CRI.subn(b"\n", b"\n" + data)
+    return bare[1:] if found else None
+
+
+def _without_docker(data: bytes) -> bytes | None:
+    lines, is_own = data.split(b"\n"), _DOCKER_OWN.match
+    own = [n for n, line in enumerate(lines) if is_own(line) and line.endswith(b'"}')]
+    if not own:
+        return None
+    begin = len(_DOCKER_START)
+    text = _decoded(b"\n".join([*(lines[number][begin:] for number in own), b""]), len(own))
+    if text is None:
+        return None
+    for number, line in zip(own, text.split(b"\n"), strict=False):  # behind the last one is nothing
+        lines[number] = line
+    return b"\n".join(lines)
+
+
+def _decoded(data: bytes, lines: int) -> bytes | None:
+    """Return the texts of lines of Docker's JSON; None where one has an escape that is not known here."""
+    data, ended = _DOCKER_END.subn(b"}\n", data)
+    if ended != lines or find(data, _DOCKER_START) >= 0 or _BACKSLASH in data:
+        return None
+    if data.count(b"\\") == count(data, b'\\"'):  # as in most blocks
+        return data.translate(None, b"\\")
     data = data.replace(b"\\\\", _BACKSLASH).replace(b'\\"', b'"')
     for escape, text in _OF_GO:
-        if escape in data:
-            data = data.replace(escape, text)
-    if b"\\" in data:  # another escape, which one line at a time decodes
-        return block
-    return _made(data.replace(_BACKSLASH, b"\\"), block)
-
-
-def _lines_of(block: Block) -> int:
-    return block.count_of_lines + (block.part(block.size - 1, block.size) != b"\n")
-
-
-def _made(data: bytes, block: Block) -> Block:
-    return Block(data, len(data), block.offset)
+        data = data.replace(escape, text)
+    return None if b"\\" in data else data.replace(_BACKSLASH, b"\\")

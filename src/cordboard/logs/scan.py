@@ -4,21 +4,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks
-from cordboard.logs.bulk import without_carrier
+from cordboard.logs.bulk import in_pieces, without_carrier
 from cordboard.logs.entries import Lines, Listed, Other
 from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
-from cordboard.logs.formats.wrappers import DOCKER_START
 from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import Survey, ordered
 from cordboard.logs.timespec import LOWEST, seconds
-from cordboard.logs.timestamps import OWN_ERROR, OWN_TAIL, holds_another, own_key
+from cordboard.logs.timestamps import OWN_ERROR, OWN_START, OWN_TAIL, holds_another, own_key
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _FEW_OF: Final = 8
 _ESCAPE: Final = b"\x1b"
-_BRACE: Final = ord("{")
 
 
 class Batch(NamedTuple):
@@ -105,8 +103,9 @@ class Scan:
     def _bare_blocks(self) -> Iterator[Block]:
         """Yield the blocks that may hold what is wanted, without their carriers."""
         for block in self.blocks():
+            block.in_pieces = in_pieces(block)
             if not any(self._wanted) or self._watch is not None or self._may_hold(block):
-                yield without_carrier(block)
+                yield block if self._is_in_pieces(block) else without_carrier(block)
 
     def _may_hold(self, block: Block) -> bool:
         """Say whether a block has the bytes of each term, if no carrier has cut them in two."""
@@ -168,7 +167,7 @@ class Scan:
         return terms + list(wanted.own) if wanted.own and block.is_own else terms
 
     def _is_in_pieces(self, block: Block) -> bool:
-        return self._assembler.waits or _in_pieces(block)
+        return self._assembler.waits or block.in_pieces
 
     def _found(self, block: Block, terms: list[Term]) -> list[Entry]:
         """Return what may be wanted of one block."""
@@ -238,9 +237,10 @@ class Scan:
                 continue
             start = buffer.rfind(b"\n", 0, at) + 1
             end = buffer.find(b"\n", at, size) + 1 or size
-            line = block.part(start, end).rstrip(b"\r\n")
+            line = block.part(start, end).rstrip()
             key = None if holds_another(line) else own_key(line)
-            if key is not None and (end == size or buffer[end] == _BRACE or OWN_ERROR not in line):
+            whole = end == size or OWN_ERROR not in line or buffer.startswith(OWN_START, end)
+            if key is not None and whole:
                 done = end
                 if holds(line, others) and (OWN_TAIL not in line or holds(line, self._wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
@@ -304,17 +304,6 @@ def _forward(block: Block, end: int) -> tuple[int, bool]:
 def _freed(part: Lines, lines: Lines) -> Lines:
     """Return a part of lines; of few, a copy, so that their whole block need not be kept for them."""
     return part if len(part) * _FEW_OF > len(lines) else Listed(part.keys, part.raws)
-
-
-def _in_pieces(block: Block) -> bool:
-    """Say whether a carrier may have cut lines into pieces: a term's bytes might be in two."""
-    if block.buffer.startswith(DOCKER_START):
-        return block.count(b'\\n","') < block.count(b"\n")
-    if block.buffer.startswith(b"{"):
-        return any(block.find(mark) >= 0 for mark in (b'"_p":"P"', b'"logtag":"P"'))
-    if not block.buffer[:1].isdigit():
-        return False
-    return any(block.find(mark) >= 0 for mark in (b" stdout P", b" stderr P"))
 
 
 def _places(block: Block, term: Term) -> Iterable[int]:

@@ -38,7 +38,6 @@ _NAMED: Final = pattern(rb"(?:[\w.-]{1,128} +\| |\[pod/[\w./-]{1,320}\] )(?=\{)"
 _OBJECT: Final = pattern(rb'\{[ \t]*"')
 # What `logcli` prints before a line: the labels of its stream.
 _LABELS: Final = pattern(rb'\{(?:\w{1,128}="(?:[^"\\]|\\.){0,512}"(?:, |(?=\} )))+\} ')
-DOCKER_START: Final = b'{"log":"'
 
 _TEXT_KEYS: Final = (
     *("log", "message", "line", "body", "body.stringValue", "MESSAGE", "@message"),
