@@ -11,9 +11,8 @@ from stringzilla import count, find
 from cordboard.logs.blocks import Block
 from cordboard.logs.patterns import pattern
 
-_KEY: Final = (
-    rb"\d{4}.{6}T.{8}\..{6}Z"  # as own_key() takes it; any other line needs its carrier's time
-)
+# As own_key() takes it: a line with another time needs its carrier's.
+_KEY: Final = rb"\d{4}.{6}T.{8}\..{6}Z"
 _CRI: Final = pattern(
     rb"\n\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) std(?:out|err) F "
     rb'(?=\{"timestamp":"' + _KEY + rb'")'
@@ -23,6 +22,7 @@ _DOCKER_START: Final = b'{"log":"'
 _DOCKER_OWN: Final = pattern(rb'\{"log":"\{\\"timestamp\\":\\"' + _KEY + rb'\\"')
 _DOCKER_END: Final = pattern(rb'\}\\n","stream":"std(?:out|err)","time":"[^"\n]*"\}\n')
 _AGENTS_PIECES: Final = (b'"_p":"P"', b'"logtag":"P"')
+_AGENTS_END: Final = b'":"P"'
 # Docker's encoder, Go's, also escapes these three.
 _OF_GO: Final = ((b"\\u003c", b"<"), (b"\\u003e", b">"), (b"\\u0026", b"&"))
 _BACKSLASH: Final = b"\0"  # stands for an escaped backslash meanwhile; a line of JSON holds no zero
@@ -36,8 +36,9 @@ def in_pieces(block: Block) -> bool:
     """
     if block.buffer.startswith(_DOCKER_START):
         return block.count(b'\\n","') < block.count(b"\n")
-    is_cri = block.buffer[:1].isdigit()
-    marks = _CRI_PIECES if is_cri else _AGENTS_PIECES if block.buffer.startswith(b"{") else ()
+    marks = _CRI_PIECES if block.buffer[:1].isdigit() else _AGENTS_PIECES
+    if marks is _AGENTS_PIECES and block.find(_AGENTS_END) < 0:  # one search for both
+        return False
     return any(block.find(mark) >= 0 for mark in marks)
 
 
