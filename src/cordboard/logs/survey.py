@@ -35,6 +35,8 @@ try:
     from cordboard.logs import _native as native
 except ImportError:  # `hatch_build.py` found no compiler
     native = None  # type: ignore[assignment]
+if not hasattr(native, "ordered"):  # an older version's part answers otherwise
+    native = None  # type: ignore[assignment]
 
 Run = tuple[int, int]
 """Numbers from the first to the last one, all seen."""
