@@ -77,7 +77,8 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.store = RedisStore(self.url, Keys(f"m{next(_numbers)}"))
+        # On a busy machine one sequence may take longer than a lease of 15 s, and its runners would be gone.
+        self.store = RedisStore(self.url, Keys(f"m{next(_numbers)}", lease_s=3600))
         self.sessions: dict[str, Model] = {}
         self.epochs: dict[str, int] = {}
         self.grants: set[tuple[str, int]] = set()
