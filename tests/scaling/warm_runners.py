@@ -30,7 +30,7 @@ NAME = "runner"
 LABELS: dict[str, Any] = {"app": NAME}
 PATCH_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
 COST = "controller.kubernetes.io/pod-deletion-cost"
-LEASE_S = 6  # a machine that starts several runners at once is late
+LEASE_S = int(os.environ.get("EXP_LEASE", "6"))  # a machine that starts several runners at once is late
 KUBECTL = os.environ.get("KUBECTL") or shutil.which("kubectl")
 
 
