@@ -34,7 +34,7 @@ async def drained_node(warm: WarmRunners) -> None:
 
 
 async def scaled_down(warm: WarmRunners) -> None:
-    """Delete the pods that cost least, as an autoscaler's smaller number of replicas does."""
+    """Let the cluster choose a pod to delete, as an autoscaler does; each of both has half of the calls."""
     warm.patch({"spec": {"replicas": 1}})
     await warm.settled(1)
 
@@ -88,7 +88,10 @@ async def measure(redis_url: str, folder: Path, *, calls: int) -> None:
         own.mkdir()
         cluster = open_cluster(own)
         try:
-            async with warm_runners(cluster, own, own_database(redis_url), bot=str(TONE)) as warm:
+            placement = "spread" if move is scaled_down else "pack"
+            async with warm_runners(
+                cluster, own, own_database(redis_url), bot=str(TONE), placement=placement
+            ) as warm:
                 rows.append([name, *await _one_move(warm, move, calls)])
                 print(rows[-1], flush=True)
         finally:

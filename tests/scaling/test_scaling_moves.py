@@ -12,7 +12,7 @@ from scaling.external_metrics import autoscaler, slots_wanted
 from scaling.warm_runners import KUBECTL, LABELS, NAME, WarmRunners
 from tests_support import until
 
-pytestmark = [pytest.mark.cluster_full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster_full, pytest.mark.timeout(1800)]
 CALLS = [f"call-{number}" for number in range(10)]
 for _version in ("v1", "v1beta1"):
     create_namespaced_resource("policy", _version, "PodDisruptionBudget", "poddisruptionbudgets")

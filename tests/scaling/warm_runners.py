@@ -30,7 +30,9 @@ NAME = "runner"
 LABELS: dict[str, Any] = {"app": NAME}
 PATCH_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
 COST = "controller.kubernetes.io/pod-deletion-cost"
-LEASE_S = int(os.environ.get("EXP_LEASE", "6"))  # a machine that starts several runners at once is late
+LEASE_S = 6  # a machine that starts several runners at once is late
+# Pods start one after another in a rollout: at a load of 35 on two cores, each took 80 s until it was ready.
+SETTLED_S = 600.0
 KUBECTL = os.environ.get("KUBECTL") or shutil.which("kubectl")
 
 
@@ -79,7 +81,7 @@ class WarmRunners:
         self.cluster.make("Deployment", NAME, "apps/v1", spec=spec)
         await self.settled(replicas or 1)
 
-    async def settled(self, replicas: int, timeout_s: float = 240) -> None:
+    async def settled(self, replicas: int, timeout_s: float = SETTLED_S) -> None:
         """Wait until the Deployment has so many ready pods of its last template, and no others."""
         await until(lambda: self._is_settled(replicas), timeout_s)
 
@@ -209,7 +211,7 @@ def pod_template(env: Mapping[str, str], *words: str) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def warm_runners(
-    cluster: Cluster, directory: Path, redis_url: str, *, bot: str = ""
+    cluster: Cluster, directory: Path, redis_url: str, *, bot: str = "", placement: str = "pack"
 ) -> AsyncIterator[WarmRunners]:
     """Start a gateway and two operators; the caller creates the Deployment of runners."""
     if await need_shared_machine(cluster) == "127.0.0.1":
@@ -219,7 +221,7 @@ async def warm_runners(
     processes.over["SURVIVAL_HISTORY"] = str(directory / "history.jsonl")
     env = {key: value for key, value in processes.environment().items() if key in _SHARED}
     processes.over |= {
-        "CORDBOARD_PLACEMENT": "pack",
+        "CORDBOARD_PLACEMENT": placement,
         "CORDBOARD_HEADROOM_SLOTS": "1",
         "CORDBOARD_KUBERNETES_POD_MARKS": "true",
         "KUBECONFIG": str(cluster.account("operator", PATCH_PODS)),
