@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.urls import is_malformed_url, redacted_url
+from cordboard.store.cancellation import keep_cancellations
 
 # Connections of one process. Redis runs one command at a time, so more of them make nothing faster.
 CONNECTIONS_MAX: Final = 64
@@ -50,6 +51,7 @@ def connect(url: str) -> Any:
     Raises:
         SettingsError: The URL is not supported.
     """
+    keep_cancellations()
     parts = _parts(url)
     try:
         if parts.scheme in _CLUSTER:
