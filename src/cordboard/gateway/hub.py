@@ -103,4 +103,5 @@ async def wait_for_change(waiter: Waiter, timeout_s: float) -> None:
         timeout_s: How long to wait, in seconds.
     """
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(waiter.get(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await waiter.get()

@@ -70,7 +70,8 @@ async def state_events(
         yield _event(_from_record(record))
         while sent[1] not in TERMINAL and not hub.is_draining:
             try:
-                change = await asyncio.wait_for(waiter.get(), PING_S)
+                async with asyncio.timeout(PING_S):
+                    change = await waiter.get()
             except TimeoutError:
                 yield b": still here\n\n"  # a comment, which keeps proxies from closing the connection
                 continue

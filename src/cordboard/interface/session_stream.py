@@ -87,7 +87,8 @@ class SessionFeed:
         try:
             while True:
                 try:
-                    chunk = await asyncio.wait_for(self._queue.get(), PING_S)
+                    async with asyncio.timeout(PING_S):
+                        chunk = await self._queue.get()
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue

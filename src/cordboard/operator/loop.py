@@ -175,7 +175,8 @@ class Loop:
     async def _place_waiting(self) -> None:
         """Place the waiting entries, the oldest first. A bot without a free runner is tried once a round."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._arrival.wait(), self.times.retry_s)
+            async with asyncio.timeout(self.times.retry_s):
+                await self._arrival.wait()
         self._arrival.clear()
         bots_without_runner: set[str] = set()
         for entry in sorted(self._waiting.values(), key=_accepted_order):

@@ -84,7 +84,8 @@ class PodMarks:
             pause_s = await self._try_round()
             await asyncio.sleep(pause_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(self.interval_s - pause_s, 0))
+                async with asyncio.timeout(max(self.interval_s - pause_s, 0)):
+                    await self._wake.wait()
             self._wake.clear()
 
     async def _try_round(self) -> float:

@@ -27,4 +27,5 @@ class Watch:
         while not self.is_over.is_set():
             yield b": watching\n\n"
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.is_over.wait(), self.period_s)
+                async with asyncio.timeout(self.period_s):
+                    await self.is_over.wait()
