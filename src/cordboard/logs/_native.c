@@ -301,7 +301,7 @@ note_number(Look *look, const char *boot, int64_t seq)
 static const char *
 note_tail(Look *look, const char *line, const char *end)
 {
-    if (end - line < LINE_MIN || end[-1] != '}')
+    if (end - line <= TAIL_HEAD || end[-1] != '}')
         return NULL;
     const char *at = end - 2;
     int64_t seq = 0, unit = 1;
@@ -379,9 +379,9 @@ moment_of(Look *look, const char *line, const char *end)
 static int
 note_line(Look *look, const char *line, const char *end, const char *tail)
 {
-    uint64_t moment = moment_of(look, line, end);
+    uint64_t moment = tail >= line + KEY_AT + KEY_BYTES ? moment_of(look, line, end) : 0;
     uint32_t kind = 0;
-    if (moment == 0 || tail < line + KEY_AT + KEY_BYTES || !note_speaker(look, line, tail, &kind))
+    if (moment == 0 || !note_speaker(look, line, tail, &kind))
         return 0;
     Line *lines = grown(look->lines, look->count, &look->room, sizeof(Line));
     if (lines == NULL)
