@@ -105,7 +105,12 @@ def test_a_look_at_a_block(lines: list[bytes], faults: list[tuple[int, bytes]]) 
 
 @ONCE
 @given(st.lists(said, max_size=60), damage, st.sampled_from([b"\n", b"\r\n"]), st.integers(0, 9000))
-@example([b'{"userId":null,', b'"boot":"aaaaaaaa","seq":1}', b',"boot":"aaaaaaaa","seq":2}'], [], b"\n", 99)
+@example(
+    [b'{"userId":null,', b'"boot":"aaaaaaaa","seq":1}', b',"boot":"aaaaaaaa","seq":2}'],
+    [],
+    b"\n",
+    99,
+)
 def test_numbers_of_lines(
     lines: list[bytes], faults: list[tuple[int, bytes]], end: bytes, size: int
 ) -> None:
