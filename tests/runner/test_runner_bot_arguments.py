@@ -1,6 +1,7 @@
 """What `bot()` gets: Pipecat's classes or Pipecat Cloud's, and the command line of Pipecat's runner."""
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,23 @@ if __name__ == "__main__":
 def arguments_of(room: str, connection: BotConnection) -> pipecat_types.RunnerArguments:
     """The argument of a bot in a room."""
     return runner_arguments(Launch("s-1", room, epoch=3, body={"a": 1}), connection)
+
+
+def test_body_without_fields_of_the_caller_is_false() -> None:
+    """Pipecat's examples take their defaults `if not runner_args.body`; the other fields are there nevertheless."""
+    bodies = [
+        runner_arguments(Launch("s-1", "webrtc:demo", epoch=3, body=body), connection).body
+        for body, connection in [
+            ({}, BotConnection(peer=object())),
+            ({"a": 1}, BotConnection(peer=object())),
+            ({}, BotConnection(peer=object(), request_data={"b": 2})),
+        ]
+    ]
+    assert [bool(body) for body in bodies] == [False, True, True]
+    assert json.loads(json.dumps(bodies[0])) == bodies[0]
+    assert bodies[0]["session_id"] == "s-1"
+    bodies[0]["context"] = []
+    assert not bodies[0]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cordboard.runner.room_services import livekit_arguments, with_daily_key
 from cordboard.runner.session_arguments import argument_class
 
 DAILY_DOMAIN: Final = "daily.co"
+_OWN_FIELDS: Final = frozenset({"room_url", "session_id", "epoch", "attempt", "context"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,16 @@ class BotConnection:
     request_data: dict[str, Any] | None = None
 
 
+class BotBody(dict[str, Any]):
+    """The value of ``runner_args.body``: the caller's fields, and those of Cordboard.
+
+    It is false if the caller has sent none, as in Pipecat: bots ask `if not runner_args.body` for their defaults.
+    """
+
+    def __bool__(self) -> bool:
+        return not self.keys() <= _OWN_FIELDS
+
+
 def runner_arguments(
     launch: Launch,
     connection: BotConnection,
@@ -50,13 +61,13 @@ def runner_arguments(
         daily_domains: Hosts besides ``*.daily.co`` whose rooms are Daily's.
         file_storage: The storage of uploaded files, if the bot file provides one.
     """
-    body = {
-        **_caller_body(launch, connection),
-        "room_url": launch.room_url,
-        "session_id": launch.session_id,
-        "epoch": launch.epoch,
-        "attempt": launch.attempt,
-    }
+    body = BotBody(
+        _caller_body(launch, connection),
+        room_url=launch.room_url,
+        session_id=launch.session_id,
+        epoch=launch.epoch,
+        attempt=launch.attempt,
+    )
     common: dict[str, Any] = {
         "body": body,
         "session_id": launch.session_id,
