@@ -167,11 +167,19 @@ def kubectl_prefix(line: bytes, seconds: float) -> bytes:
     return b"[pod/gateway-5d8f/gateway] " + line
 
 
+def coloured(line: bytes, seconds: float) -> bytes:
+    return b"\x1b[1;32m" + line + b"\x1b[0m"
+
+
+def indented(line: bytes, seconds: float) -> bytes:
+    return b"\t  " + line + b" "
+
+
 TEXTS: list[Wrap] = [
     *(cri, docker, docker_in_other_order, fluent_bit, container_insights, fargate, vector, filelog),
     *(otlp_body, logcli, cloudwatch_export, aws_tail, awslogs, journald, rfc3164, rfc5424),
     *(syslog_file, compose, stern, kubectl_prefix, google_cloud_text, victorialogs, elasticsearch),
-    *(logcli_text, rfc5424_with_data),
+    *(logcli_text, rfc5424_with_data, coloured, indented),
 ]
 """Wrappings that keep the text of a line."""
 

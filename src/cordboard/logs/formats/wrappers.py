@@ -38,6 +38,8 @@ _NAMED: Final = pattern(rb"(?:[\w.-]{1,128} +\| |\[pod/[\w./-]{1,320}\] )(?=\{)"
 _OBJECT: Final = pattern(rb'\{[ \t]*"')
 # What `logcli` prints before a line: the labels of its stream.
 _LABELS: Final = pattern(rb'\{(?:\w{1,128}="(?:[^"\\]|\\.){0,512}"(?:, |(?=\} )))+\} ')
+# What stands around a line that a terminal shows in colour or that was indented.
+_MARGIN: Final = pattern(rb"(?:[ \t]|\x1b\[[0-9;]{0,32}m)*")
 
 _TEXT_KEYS: Final = (
     *("log", "message", "line", "body", "body.stringValue", "MESSAGE", "@message"),
@@ -126,15 +128,30 @@ def _layer(line: bytes, layers: int) -> Inner | None:
             return Inner(matched_key(found), line[found.end() :], found[5], found[6] == b"P")
         if found := _KUBECTL.match(line):
             return Inner(matched_key(found), line[found.end() :])
-    return _behind_prefix(line, layers)
+    return _within_margins(line, layers) or _behind_prefix(line, layers)
+
+
+def _within_margins(line: bytes, layers: int) -> Inner | None:
+    """Return a line of Cordboard's format between white space and a terminal's colours."""
+    if line[:1] not in {b" ", b"\t", b"\x1b"}:
+        return None
+    begin = _MARGIN.match(line).end()  # type: ignore[union-attr]  # it may be empty
+    if not line.startswith(b"{", begin) or not (end := _end_of_object(line)):
+        return None
+    return _own_line(line[begin:end], layers)
+
+
+def _end_of_object(line: bytes) -> int:
+    """Return where an object ends that only a margin follows; 0 where none ends so."""
+    end = line.rfind(b"}") + 1
+    return end if _MARGIN.fullmatch(line, end) else 0
 
 
 def _behind_prefix(line: bytes, layers: int) -> Inner | None:
     """Return a line of Cordboard's format that follows a prefix: syslog's, a pod's name, a stream's name."""
     if found := _NAMED.match(line):
         return Inner(None, line[found.end() :])
-    if not line.endswith(b"}"):
-        return None
+    line = line[: _end_of_object(line)]
     # The prefix may hold braces itself: labels of Loki, structured data of syslog.
     begin = _OBJECT.search(line, 1, _PREFIX_BYTES)
     if begin is None:
