@@ -40,6 +40,10 @@ Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl
     )
     _bot_install.add_arguments(parser)
     _options.add_config(parser)
+    _add_ports(parser)
+
+
+def _add_ports(parser: argparse.ArgumentParser) -> None:
     for name, port in _PORTS.items():
         parser.add_argument(
             f"--{name}-port",
