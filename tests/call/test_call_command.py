@@ -156,7 +156,6 @@ async def test_interruption_is_printed_and_logged_beside_the_lines_of_up(
     assert names.index("connected") < names.index("interrupted") < names.index("resumed")
     assert "s of silence, then another bot (epoch 1, then 2)" in out.decode()
     lines = [json.loads(line) for line in (tmp_path / "call.jsonl").read_text().splitlines()]
-    assert [(line["event"], line["sessionId"]) for line in lines] == [
-        ("call.interrupted", "c-2"),
-        ("call.resumed", "c-2"),
-    ]
+    # On a busy machine the call lasts long enough for figures of its media.
+    about = [(line["event"], line["sessionId"]) for line in lines if line["event"] != "media.stats"]
+    assert about == [("call.interrupted", "c-2"), ("call.resumed", "c-2")]

@@ -276,11 +276,9 @@ async def test_role_of_the_docs_suffices(cluster: Cluster, make: Make) -> None:
     text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
     from cordboard.kube import load_yaml
 
-    role = next(
-        found
-        for found in map(load_yaml, text.split("```yaml\n")[1].split("```")[0].split("---\n"))
-        if found["kind"] == "Role"
-    )
+    blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
+    documents = [load_yaml(document) for block in blocks for document in block.split("---\n")]
+    role = next(found for found in documents if found.get("kind") == "Role")
     account = cluster.account("operator", *role["rules"])
     launcher = make(config=account)
     assert await launcher.reserve()
