@@ -44,7 +44,7 @@ if PEER == "arq":
         await hand_over(body)
 
     async def quiet(_context: Any) -> None:
-        logging.getLogger("arq").setLevel(logging.WARNING)  # noqa: TID251 - the peer's own
+        logging.getLogger("arq").setLevel(logging.WARNING)
 
     class WorkerSettings:
         functions = (job,)

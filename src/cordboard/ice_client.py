@@ -256,9 +256,8 @@ async def _ask_stun(url: IceUrl) -> str:
         while True:
             transport.sendto(bytes(request))
             with suppress(TimeoutError):
-                message = await asyncio.wait_for(
-                    asyncio.shield(answer.message), timeout=_STUN_RETRY_S
-                )
+                async with asyncio.timeout(_STUN_RETRY_S):
+                    message = await asyncio.shield(answer.message)
                 return _shown(message.attributes["XOR-MAPPED-ADDRESS"])
     finally:
         transport.close()

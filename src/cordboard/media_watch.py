@@ -66,7 +66,8 @@ class MediaWatch:
         sample_at = time.monotonic() + SAMPLE_S
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(0.0, sample_at - time.monotonic()))
+                async with asyncio.timeout(max(0.0, sample_at - time.monotonic())):
+                    await self._changed.wait()
             self._changed.clear()
             now = time.monotonic()
             if now >= sample_at:

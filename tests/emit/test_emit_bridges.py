@@ -22,7 +22,7 @@ from cordboard.emit.bridges import structlog_bridge
 from lines_support import configure_again
 
 Lines = Callable[[], list[dict[str, Any]]]
-standard = logging.getLogger("uvicorn.error")  # noqa: TID251 - the bridge's own subject
+standard = logging.getLogger("uvicorn.error")
 
 
 @pytest.fixture(autouse=True)

@@ -97,7 +97,7 @@ def test_forwarded_record_is_escaped(lines: Lines) -> None:
 def test_tag_contains_no_brackets(lines: Lines) -> None:
     """A tag from the name of any library's logger has parentheses instead."""
     emit.get_logger("worker[3]").info("One")
-    logging.getLogger("pool[1].x").warning("Two")  # noqa: TID251
+    logging.getLogger("pool[1].x").warning("Two")
     emit.raw("Three", service="bot", tag="out[0]")
     assert [record["tag"] for record in lines()] == ["worker(3)", "pool(1)", "out(0)"]
 

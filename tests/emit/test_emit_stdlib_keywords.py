@@ -124,7 +124,7 @@ def test_bridges_keep_exception_and_stack(lines: Lines) -> None:
     configure_again()
     structlog.get_logger().warning("Failed", exc_info=handled(), stack_info=True)
     loguru.warning("Failed", exc_info=handled(), extra={"a": 1})
-    logging.getLogger("x").warning("Failed", exc_info=handled(), stack_info=True)  # noqa: TID251
+    logging.getLogger("x").warning("Failed", exc_info=handled(), stack_info=True)
     structlog.reset_defaults()
     records = lines()
     assert [record["error"]["type"] for record in records] == ["KeyError"] * 3

@@ -180,7 +180,8 @@ class Peer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # aiortc waits for its transports, and one whose peer is gone may not end by itself.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._pc.close(), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._pc.close()
 
     def _no_relay_error(self) -> CordboardError:
         return CordboardError(

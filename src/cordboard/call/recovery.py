@@ -164,7 +164,8 @@ class Recovery:
             await peer.connected()
         # A bot that is silent on purpose is taken as it is after a while.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(peer.media.wait(), CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):
+                await peer.media.wait()
         await peer.count_packets(time.monotonic())
         return peer
 

@@ -99,7 +99,8 @@ class PodWatch:
             timeout_s: Seconds to wait for the first answer of the cluster.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._first_answer.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._first_answer.wait()
         return self._is_current
 
     def add_job(self, job: str) -> None:

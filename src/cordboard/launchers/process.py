@@ -118,7 +118,8 @@ class ProcessLauncher:
             return
         _signal_group(process, signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), self._stop_grace_s)
+            async with asyncio.timeout(self._stop_grace_s):
+                await process.wait()
         except TimeoutError:
             _signal_group(process, signal.SIGKILL)
             await process.wait()

@@ -296,7 +296,8 @@ class BotSession:
         exit_status = await self.host.fork_server.wait(process)
         faults.point("runner.ended")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(listening), LAST_MESSAGES_S)
+            async with asyncio.timeout(LAST_MESSAGES_S):
+                await asyncio.shield(listening)
         has_run = self.status in {"running", "stopping"}
         self.signal(signal.SIGKILL)  # what the bot started and left in its group
         await self.host.fork_server.kill_orphans()  # and what has left the group
@@ -381,7 +382,8 @@ class BotSession:
     async def is_gone_within(self, seconds: float) -> bool:
         """Wait for the end of the process up to `seconds`; return whether it came."""
         try:
-            await asyncio.wait_for(self.gone.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.gone.wait()
         except TimeoutError:
             return False
         return True

@@ -149,14 +149,16 @@ class ControlChannel:
         if len(pipes.encode(message)) > pipes.LINE_MAX_BYTES:
             raise BodyTooLargeError("The request body does not fit into one message to the bot.")
         try:
-            await asyncio.wait_for(self._has_gone.wait(), GO_TIMEOUT_S)
+            async with asyncio.timeout(GO_TIMEOUT_S):
+                await self._has_gone.wait()
         except TimeoutError as error:
             raise ConflictError("The bot of this session is starting.") from error
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[number] = answer
         try:
             await pipes.send(self._writer, message)
-            reply = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                reply = await answer
         except TimeoutError as error:
             raise UpstreamTimeoutError("The bot process did not answer the offer.") from error
         finally:

@@ -164,7 +164,8 @@ class SingleSession:
                 return 1
             await session.gone.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(session.finished.wait(), FINISH_WAIT_S)
+                async with asyncio.timeout(FINISH_WAIT_S):
+                    await session.finished.wait()
             is_failed = session.hand_over == "bot_died" or session.reason in FAILED_REASONS
             return 1 if is_failed else 0
 

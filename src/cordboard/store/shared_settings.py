@@ -85,7 +85,8 @@ class SharedSettings:
         """Start to renew the agreement, and wait briefly for the first comparison."""
         self._renewing = asyncio.create_task(self._renew(), name="agreement")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._has_compared.wait(), FIRST_REPLY_S)
+            async with asyncio.timeout(FIRST_REPLY_S):
+                await self._has_compared.wait()
         return self
 
     async def __aexit__(

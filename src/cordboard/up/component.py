@@ -143,7 +143,8 @@ class Component:
         status = await self.process.wait()
         if self._reader is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._reader), _LAST_LINE_WAIT_S)
+                async with asyncio.timeout(_LAST_LINE_WAIT_S):
+                    await asyncio.shield(self._reader)
         return status
 
     async def stop(self, grace_s: float) -> None:
@@ -152,7 +153,8 @@ class Component:
             return
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self.wait()
         except TimeoutError:
             log.warning(
                 "A component did not stop in time and was killed",

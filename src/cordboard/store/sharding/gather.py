@@ -60,7 +60,8 @@ def _has_succeeded(task: asyncio.Task[None]) -> bool:
 
 async def _soon(operation: Awaitable[_T]) -> _T:
     try:
-        return await asyncio.wait_for(operation, SOON_S)
+        async with asyncio.timeout(SOON_S):
+            return await operation
     except TimeoutError as error:
         raise StoreUnavailableError("A shard did not answer in time.") from error
 
