@@ -97,7 +97,8 @@ async def test_one_id_from_the_click_to_the_bot(server: Server, up: Up, browser:
         return float(await page.evaluate(HEARD)) > 0
 
     await until(is_heard, 60)
-    await until(lambda: "media.stats" in events_of(server, session_id), 60)
+    # The microphone is looked for once a second.
+    await until(lambda: {"media.stats", "device.changed"} <= events_of(server, session_id), 60)
     await page.click("#leave")
     await page.wait_for_function(
         "(id) => document.querySelector('#session').textContent !== id", arg=session_id
