@@ -468,7 +468,7 @@ def test_a_pager_at_a_terminal() -> None:
 def test_ctrl_c_ends_following_at_once() -> None:
     """Ctrl-C ends the command with the shell's status for it, without a traceback."""
     shown, status = at_a_terminal("-f", "--since", at(0), until=b"Other")
-    assert status == INTERRUPTED
+    assert status == INTERRUPTED, shown
     assert b"Traceback" not in shown
 
 
