@@ -163,8 +163,9 @@ class Plane:
                 )  # fmt: skip
 
     def written(self) -> list[Event]:
-        """What bots have written down."""
-        return [json.loads(line) for line in self.file.read_text().splitlines()]
+        """What bots have written down; a line that is being written comes with the next reading."""
+        whole, _, _ = self.file.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def entered(self, *sids: str) -> int:
         """How many bots have entered the rooms of these sessions."""
