@@ -17,6 +17,10 @@ from cordboard.logs.timestamps import OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
+DOCKER_START: Final = b'{"log":"'
+_CRI_PIECES: Final = (b" stdout P", b" stderr P")
+_AGENTS_PIECES: Final = (b'"_p":"P"', b'"logtag":"P"')
+_AGENTS_END: Final = b'":"P"'
 _LINES_BACK: Final = 64
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
@@ -32,27 +36,30 @@ class Block:
         size: How many of them are the block's.
         offset: Where they begin in the stream.
 
+        in_pieces: Whether a carrier may have cut its lines into pieces; None if nobody has looked.
+
     Attributes:
-        in_pieces: Whether a carrier may have cut its lines into pieces, and they are still in it.
         surveyed: What `survey` returned, where it has been asked.
     """
 
     __slots__ = (
         "_counts",
         "_data",
+        "_in_pieces",
         "_numbers",
         "buffer",
-        "in_pieces",
         "offset",
         "size",
         "surveyed",
     )
 
-    def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
+    def __init__(
+        self, buffer: bytes | bytearray, size: int, offset: int, *, in_pieces: bool | None = None
+    ) -> None:
         self.buffer = buffer
         self.size = size
         self.offset = offset
-        self.in_pieces = False
+        self._in_pieces = in_pieces
         self._data: bytes | None = None
         self._counts: dict[bytes, int] = {}
         self._numbers: Numbers | None = None
@@ -78,6 +85,21 @@ class Block:
         if self._numbers is None:
             self._numbers = numbers(self.buffer, self.size)
         return self._numbers
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a carrier may have cut its lines into pieces; looked for once."""
+        if self._in_pieces is None:
+            self._in_pieces = self._has_pieces()
+        return self._in_pieces
+
+    def _has_pieces(self) -> bool:
+        if self.buffer.startswith(DOCKER_START):
+            return self.count(b'\\n","') < self.count(b"\n")
+        marks = _CRI_PIECES if self.buffer[:1].isdigit() else _AGENTS_PIECES
+        if marks is _AGENTS_PIECES and self.find(_AGENTS_END) < 0:  # one search for both
+            return False
+        return any(self.find(mark) >= 0 for mark in marks)
 
     @property
     def is_own(self) -> bool:

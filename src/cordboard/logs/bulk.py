@@ -8,7 +8,7 @@ from typing import Final
 
 from stringzilla import count, find
 
-from cordboard.logs.blocks import Block
+from cordboard.logs.blocks import DOCKER_START, Block
 from cordboard.logs.patterns import pattern
 
 # As own_key() takes it: a line with another time needs its carrier's.
@@ -17,29 +17,11 @@ _CRI: Final = pattern(
     rb"\n\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) std(?:out|err) F "
     rb'(?=\{"timestamp":"' + _KEY + rb'")'
 )
-_CRI_PIECES: Final = (b" stdout P", b" stderr P")
-_DOCKER_START: Final = b'{"log":"'
 _DOCKER_OWN: Final = pattern(rb'\{"log":"\{\\"timestamp\\":\\"' + _KEY + rb'\\"')
 _DOCKER_END: Final = pattern(rb'\}\\n","stream":"std(?:out|err)","time":"[^"\n]*"\}\n')
-_AGENTS_PIECES: Final = (b'"_p":"P"', b'"logtag":"P"')
-_AGENTS_END: Final = b'":"P"'
 # Docker's encoder, Go's, also escapes these three.
 _OF_GO: Final = ((b"\\u003c", b"<"), (b"\\u003e", b">"), (b"\\u0026", b"&"))
 _BACKSLASH: Final = b"\0"  # stands for an escaped backslash meanwhile; a line of JSON holds no zero
-
-
-def in_pieces(block: Block) -> bool:
-    """Say whether a carrier may have cut lines of a block into pieces.
-
-    Args:
-        block: Whole lines, in their carriers.
-    """
-    if block.buffer.startswith(_DOCKER_START):
-        return block.count(b'\\n","') < block.count(b"\n")
-    marks = _CRI_PIECES if block.buffer[:1].isdigit() else _AGENTS_PIECES
-    if marks is _AGENTS_PIECES and block.find(_AGENTS_END) < 0:  # one search for both
-        return False
-    return any(block.find(mark) >= 0 for mark in marks)
 
 
 def without_carrier(block: Block) -> Block:
@@ -51,9 +33,9 @@ def without_carrier(block: Block) -> Block:
     data = None
     if block.buffer[:1].isdigit():
         data = _without_cri(block.data)
-    elif block.buffer.startswith(_DOCKER_START):
+    elif block.buffer.startswith(DOCKER_START):
         data = _without_docker(block.data)
-    return block if data is None else Block(data, len(data), block.offset)
+    return block if data is None else Block(data, len(data), block.offset, in_pieces=False)
 
 
 def _without_cri(data: bytes) -> bytes | None:
@@ -66,7 +48,7 @@ def _without_docker(data: bytes) -> bytes | None:
     own = [n for n, line in enumerate(lines) if is_own(line) and line.endswith(b'"}')]
     if not own:
         return None
-    begin = len(_DOCKER_START)
+    begin = len(DOCKER_START)
     text = _decoded(b"\n".join([*(lines[number][begin:] for number in own), b""]), len(own))
     if text is None:
         return None
@@ -78,7 +60,7 @@ def _without_docker(data: bytes) -> bytes | None:
 def _decoded(data: bytes, lines: int) -> bytes | None:
     """Return the texts of lines of Docker's JSON; None where one has an escape that is not known here."""
     data, ended = _DOCKER_END.subn(b"}\n", data)
-    if ended != lines or find(data, _DOCKER_START) >= 0 or _BACKSLASH in data:
+    if ended != lines or find(data, DOCKER_START) >= 0 or _BACKSLASH in data:
         return None
     if data.count(b"\\") == count(data, b'\\"'):  # as in most blocks
         return data.translate(None, b"\\")

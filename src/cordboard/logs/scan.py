@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks
-from cordboard.logs.bulk import in_pieces, without_carrier
+from cordboard.logs.bulk import without_carrier
 from cordboard.logs.entries import Lines, Listed, Other
 from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
@@ -103,7 +103,6 @@ class Scan:
     def _bare_blocks(self) -> Iterator[Block]:
         """Yield the blocks that may hold what is wanted, without their carriers."""
         for block in self.blocks():
-            block.in_pieces = in_pieces(block)
             if not any(self._wanted) or self._watch is not None or self._may_hold(block):
                 yield block if self._is_in_pieces(block) else without_carrier(block)
 
