@@ -277,7 +277,7 @@ def test_what_cannot_be_asked() -> None:
     for data in (b"", line[:-1], line[:50]):  # the places are in other bytes
         with pytest.raises(ValueError, match="not in their bytes"):
             _native.merged([(0, data, places, [])])
-    with pytest.raises(ValueError, match="is none"):
+    with pytest.raises(ValueError, match="invalid time"):
         _native.ordered(line, places, [(0, b"no time", b"raw")])
     with pytest.raises(TypeError):
         _native.ordered(line, places, [7])  # type: ignore[list-item]  # on purpose

@@ -623,7 +623,7 @@ static int
 is_tuple(PyObject *item)
 {
     if (item != NULL && !PyTuple_Check(item))
-        PyErr_SetString(PyExc_TypeError, "a tuple is wanted");
+        PyErr_SetString(PyExc_TypeError, "expected a tuple");
     return item != NULL && PyTuple_Check(item);
 }
 
@@ -642,7 +642,7 @@ set_other(Line *line, PyObject *others, size_t number, Py_ssize_t *before)
     int64_t minute = key_size == KEY_BYTES ? minute_of(key) : -1;
     int64_t micros = minute < 0 ? -1 : micros_of(key + MINUTE_BYTES);
     if (micros < 0 || size >= 1 << SIZE_BITS) {
-        PyErr_SetString(PyExc_ValueError, "its time is none");
+        PyErr_SetString(PyExc_ValueError, "invalid time");
         return 0;
     }
     *line = (Line){.key = (uint64_t)(minute * 60000000 + micros),

@@ -48,12 +48,11 @@ _RAW: Final = (b',"raw":true', b',"raw":true,"truncated":true')
 _SERVICE: Final = b'"service":"'
 _SESSION: Final = b'"sessionId":"'
 _SERVER: Final = SERVER_PREFIX.encode()
-_LINE: Final = (
-    pattern(  # each line is one match; of those that are not ours, no group takes part in it
-        rb'^(?:\{"timestamp":"(2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)".*?"service":"([^"\n]*)'
-        rb'".*?"sessionId":"(server:)?.*,"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}$|.*$)',
-        re.MULTILINE,
-    )
+# Each line is one match; the groups take part in those of lines that are ours.
+_LINE: Final = pattern(
+    rb'^(?:\{"timestamp":"(2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)".*?"service":"([^"\n]*)'
+    rb'".*?"sessionId":"(server:)?.*,"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}$|.*$)',
+    re.MULTILINE,
 )
 _NUMBER: Final = pattern(rb',"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$', re.MULTILINE)
 
