@@ -213,7 +213,7 @@ async def test_port_in_use_is_named(tmp_path: Path) -> None:
         async with started(tmp_path, ["--gateway-port", str(port)]) as up:
             status, output = await end_of(up)
     assert status == 1
-    assert f"Port {port} for the gateway is in use." in output
+    assert f"Port {port} (--gateway-port) is in use." in output
     assert "--gateway-port" in output
     assert left_behind(tmp_path) == []
 
@@ -221,8 +221,8 @@ async def test_port_in_use_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("port", "words"),
     [
-        ("99999", ["Port 99999 for the runner cannot be used: ports are 0 to 65535."]),
-        ("5555", ["The gateway and the runner cannot both use port 5555.", "--runner-port"]),
+        ("99999", ["Port 99999 (--runner-port) cannot be used: ports are 0 to 65535."]),
+        ("5555", ["--gateway-port and --runner-port cannot both be 5555."]),
     ],
 )
 async def test_invalid_port_is_a_usage_error(tmp_path: Path, port: str, words: list[str]) -> None:

@@ -25,7 +25,7 @@ def free_ports(requested: Mapping[str, int]) -> dict[str, int]:
     for name, port in requested.items():
         if port and port in names:
             raise UsageError(
-                f"The {names[port]} and the {name} cannot both use port {port}.",
+                f"--{names[port]}-port and --{name}-port cannot both be {port}.",
                 hint=f"Choose another with --{name}-port (0: any free one).",
             )
         names[port] = name
@@ -51,10 +51,10 @@ def _port_error(name: str, port: int, error: Exception) -> CordboardError:
     remedy = f"choose another with --{name}-port (0: any free one)."
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return CordboardError(
-            f"Port {port} for the {name} is in use.",
+            f"Port {port} (--{name}-port) is in use.",
             hint=f"Stop the process that listens there, or {remedy}",
         )
     reason = getattr(error, "strerror", None) or "ports are 0 to 65535"
     return UsageError(
-        f"Port {port} for the {name} cannot be used: {reason}.", hint=remedy.capitalize()
+        f"Port {port} (--{name}-port) cannot be used: {reason}.", hint=remedy.capitalize()
     )
