@@ -125,7 +125,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "microphone_muted",
-        "Microphone muted by the system",
+        "Microphone muted or disconnected",
         "`device.changed` of the kind `muted`, or with `settings.readyState` `ended`; "
         "or the page's line that it got no microphone",
         "Unmute the microphone in the system, permit the page to use it, or connect it again.",
