@@ -3,10 +3,12 @@
 import asyncio
 import inspect
 import json
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -16,6 +18,28 @@ from starlette.responses import JSONResponse
 from cordboard.web import serve
 from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
 from cordboard.web.tls import Certificate
+
+
+def output_of(
+    command: Sequence[str],
+    given: str = "",
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run a command that must succeed, with `given` as its standard input; return its standard output."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class _EmbeddedServer(uvicorn.Server):

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from clients.documented_code import (
     serve_routes,
 )
 from cordboard.emit.forwarding import schema_error
-from tests_support import until
+from tests_support import output_of, until
 from up_support import Up, pid_of, processes_of, ready
 
 BOT = Path(__file__).with_name("clients_bot.py")
@@ -265,14 +264,4 @@ async def test_program_of_the_pipecat_cloud_page_runs(up: Up) -> None:
 
 def run(command: list[str], **variables: str) -> str:
     """Run a command; return its standard output."""
-    done = subprocess.run(
-        command,
-        env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return output_of(command, env=os.environ | variables)
