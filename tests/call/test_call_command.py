@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import sys
+import wave
 from pathlib import Path
 
 import pytest
 
 from call.call_support import Place, hand_over
+from cordboard.call.recording import RATE
 from tests_support import until
 
 pytestmark = pytest.mark.media
@@ -72,6 +74,63 @@ async def test_a_failure_names_its_stage(place: Place) -> None:
     assert status == 1
     assert "failed at `joined`: No \\x1b[2J room." in err
     assert "cordboard logs" in out
+
+
+async def test_full_disk_ends_the_recording_and_not_the_call(
+    place: Place, word: Path, tmp_path: Path
+) -> None:
+    """The reply is heard; the file holds what was written, and the failure says how much that is."""
+    wav = tmp_path / "o.wav"
+    command = (sys.executable, "-m", "cordboard", "call", "webrtc:demo", "--gateway", place.url)
+    # A file may grow to 4 blocks of 1 KiB, in the middle of a frame of 1,920 bytes.
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *command),
+        *("--say", str(word), "--record", str(wav), "-o", "json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    summary = json.loads(out.splitlines()[-1])
+    assert (process.returncode, summary["failed"]) == (1, "recorded")
+    assert [*summary["stages"]][-2:] == ["heard_back", "left"]
+    assert "o.wav could not be written after 0.0 s: File too large." in err.decode()
+    assert "Traceback" not in err.decode()
+    with wave.open(str(wav)) as read:
+        assert 2 * read.getnframes() == len(read.readframes(RATE)) == 4096 - 44
+    assert summary["recordedSeconds"] == round((4096 - 44) / 2 / RATE, 2)
+
+
+async def test_warnings_of_libraries_are_lines_of_the_session(place: Place, tmp_path: Path) -> None:
+    """Those of aiortc, which fails in a task of its own, and while it closes a connection."""
+    (tmp_path / "sitecustomize.py").write_text(
+        """\
+import asyncio
+import aiortc
+
+async def fail():
+    raise ConnectionError("not connected")
+
+async def close(self, own=aiortc.RTCPeerConnection.close):
+    asyncio.ensure_future(fail())
+    await own(self)
+    raise ConnectionError("not closed")
+
+aiortc.RTCPeerConnection.close = close
+"""
+    )
+    process = await start(
+        *("webrtc:demo", "--gateway", place.url, "--session", "c-3", "--seconds", "0.1"),
+        *("-o", "json"),
+        PYTHONPATH=str(tmp_path),
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert process.returncode == 0
+    assert {line["message"].splitlines()[0] for line in lines} >= {
+        "A connection could not be closed properly",
+        "Task exception was never retrieved",
+    }
+    assert {line["sessionId"] for line in lines} == {"c-3"}
 
 
 async def test_unreachable_gateway_gets_no_log_command(unused_tcp_port: int) -> None:

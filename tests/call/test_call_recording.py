@@ -139,3 +139,16 @@ def test_frames_that_were_held_up_stay_where_they_belong(tmp_path: Path) -> None
     with wave.open(str(tmp_path / "out.wav")) as read:
         heard = array("h", read.readframes(read.getnframes()))
     assert heard[::FRAME].tolist() == [value(index) for index in range(200)]
+
+
+def test_failed_write_ends_the_recording() -> None:
+    """Not even the header could be written, and nothing is raised: the call goes on."""
+    file = WavRecording(Path("/dev/full"))
+    recording = TimedRecording(file)
+    for index in range(100):
+        recording.add("bot", index * FRAME, bytes(2 * FRAME), index * FRAME_S)
+    recording.finish(5.0)
+    file.close()
+    assert file.error is not None
+    assert file.error.strerror == "No space left on device"
+    assert file.seconds == 0.0

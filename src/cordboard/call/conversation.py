@@ -124,9 +124,10 @@ class _Call:
             async with self._timeline.stage("joined"):
                 joined = await self._gateway.join()
             await self._converse_and_leave(joined.get("iceConfig"), speech)
+            self._check_recording()
         except (StageFailedError, asyncio.CancelledError) as error:
             # A refused join left nothing behind; an interrupted one may have been accepted.
-            if getattr(error, "stage", "") not in {"joined", "left"}:
+            if getattr(error, "stage", "") not in {"joined", "left", "recorded"}:
                 with contextlib.suppress(CordboardError):
                     await self._gateway.leave()
             if isinstance(error, StageFailedError):
@@ -176,6 +177,21 @@ class _Call:
             self.seconds = now - self._connected_at
         if self._recording is not None:
             self._recording.finish(now)
+
+    def _check_recording(self) -> None:
+        """Check that the whole call was recorded, if it was to be.
+
+        Raises:
+            StageFailedError: It was not.
+        """
+        file = self._recording.file if self._recording is not None else None
+        if file is not None and file.error is not None:
+            raise StageFailedError(
+                "recorded",
+                f"{self._options.record} could not be written after {file.seconds:.1f} s:"
+                f" {file.error.strerror}.",
+                "The call itself went on. A minute takes 5.8 MB.",
+            )
 
     async def _check_end(self) -> None:
         """Check that the session ended after the bot was heard, and not by a failure.

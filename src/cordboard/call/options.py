@@ -84,7 +84,8 @@ class CallResult:
         session_id: The session.
         room: The room, in canonical form.
         stages: The stages that the call reached, in order.
-        failed: The name of the stage that was not reached; None after a complete call.
+        failed: The name of the stage that was not reached; None after a complete call. ``recorded`` if all was heard,
+            and the recording could not be written to its end.
         reason: Why it was not reached.
         hint: What to do about it.
         seconds: How long the call lasted, from its connection until it was left or had ended.

@@ -8,7 +8,10 @@ from cordboard.call.audio import Microphone, SoundDetector
 from cordboard.call.gateway import CallGateway
 from cordboard.call.peer import Peer
 from cordboard.contract.errors import CordboardError
+from cordboard.emit import get_logger
 from cordboard.ice_client import usable_servers
+
+log = get_logger("call")
 
 Offered = tuple[Peer, dict[str, str]]
 """A peer, and its offer."""
@@ -72,10 +75,15 @@ class Peers:
         peer.stop_media()
         closing: asyncio.Task[None] = asyncio.create_task(peer.close())
         self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        closing.add_done_callback(self._closed)
 
     async def close(self) -> None:
         """Close all peers."""
         for peer in tuple(self._open):
             self.drop(peer)
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _closed(self, closing: asyncio.Task[None]) -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled() and (error := closing.exception()) is not None:
+            log.warning("A connection could not be closed properly", error=error)

@@ -1,5 +1,8 @@
 """The recording of a call: a WAV file that keeps time."""
 
+import contextlib
+import os
+import struct
 import wave
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +22,21 @@ EARLY_MAX: Final = RATE
 PLACING: Final = RATE // 4
 
 _CHUNK: Final = bytes(2 * RATE)
+# The header that `wave` writes: the size of what follows it is in bytes 4 to 7, that of the samples in bytes 40 to 43.
+_HEADER: Final = 44
 
 
 class WavRecording:
     """A WAV file that is valid after each write, however the call ends.
 
+    A write that fails ends the recording, and not the call.
+
     Args:
         path: The file, which is overwritten.
+
+    Attributes:
+        frames: How many samples were written.
+        error: Why the file could not be written to its end; None while it can.
 
     Raises:
         UsageError: The file cannot be written.
@@ -33,6 +44,7 @@ class WavRecording:
 
     def __init__(self, path: Path) -> None:
         self.frames = 0
+        self.error: OSError | None = None
         try:
             # Unbuffered: a call that is killed leaves all that it has recorded.
             self._file = path.open("wb", buffering=0)
@@ -50,21 +62,40 @@ class WavRecording:
         return self.frames / RATE
 
     def write(self, samples: bytes) -> None:
-        """Append ``samples``."""
-        self._wave.writeframes(samples)
-        self.frames += len(samples) // 2
+        """Append ``samples``, unless a write has failed."""
+        if self.error is not None:
+            return
+        try:
+            self._wave.writeframes(samples)
+        except OSError as error:  # the disk is full, for example
+            self.error = error
+            self.frames = self._end_at_last_sample()
+        else:
+            self.frames += len(samples) // 2
 
     def write_silence(self, count: int) -> None:
         """Append ``count`` silent samples."""
-        while count > 0:
+        while count > 0 and self.error is None:
             part = min(count, RATE)
             self.write(_CHUNK[: 2 * part])
             count -= part
 
     def close(self) -> None:
         """Close the file."""
-        self._wave.close()
+        with contextlib.suppress(OSError):  # the header of a file that could not even get that
+            self._wave.close()
         self._file.close()
+
+    def _end_at_last_sample(self) -> int:
+        """Correct the sizes in the header for a write that was cut short, and return how many samples there are."""
+        size = self._file.seek(0, os.SEEK_END)
+        samples = max(0, size - _HEADER) // 2
+        with contextlib.suppress(OSError):
+            for place, value in ((4, _HEADER - 8 + 2 * samples), (40, 2 * samples)):
+                if place < size:
+                    self._file.seek(place)
+                    self._file.write(struct.pack("<I", value))
+        return samples
 
 
 @dataclass(frozen=True, slots=True)

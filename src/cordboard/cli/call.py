@@ -12,6 +12,7 @@ from cordboard.cli import _options
 
 if TYPE_CHECKING:
     from cordboard.call import CallOptions, CallResult
+    from cordboard.call.gateway import CallTarget
     from cordboard.call.interruption import Interruption
     from cordboard.call.timeline import CallStage
 
@@ -45,7 +46,8 @@ interruption, and the recording contains its silence. What --say plays is repeat
 
 Exit status: 0 if audio came back (with --say: also after the file), the bot did not crash, and the call
 went on after each interruption; 1 if a stage was not reached (the output names it; `resumed`: the bot was
-lost and did not come back); 2 for invalid arguments.
+lost and did not come back; `recorded`: the recording could not be written to its end); 2 for invalid
+arguments.
 """
     parser.add_argument("room", metavar="ROOM", help="a webrtc: room, such as webrtc:demo")
     parser.add_argument(
@@ -97,18 +99,21 @@ def run(args: argparse.Namespace) -> int:
     as_json = args.output == "json"
     heading = f"session {target.session_id} in {target.room}"
     progress = _JsonPrinter() if as_json else _StagePrinter(heading)
-    options = replace(options, measures=_open_log(gateway.url))
+    options = replace(options, measures=_open_log(gateway.url, target))
     result = _place(call, options, progress)
     return _finish(result, options, as_json=as_json)
 
 
-def _open_log(gateway_url: str) -> bool:
+def _open_log(gateway_url: str, target: "CallTarget") -> bool:
     """Write the lines of this process beside those of the `cordboard up` that is called; else to stderr.
 
     Returns:
         Whether they are beside those. Figures every 5 s are not for people at a terminal.
     """
+    from cordboard.context import Context, bind_process
+    from cordboard.contract.record import LEVELS
     from cordboard.emit import configure
+    from cordboard.emit.bridges import standard
     from cordboard.settings.running import running_up
 
     fd = _STDERR
@@ -117,6 +122,12 @@ def _open_log(gateway_url: str) -> bool:
         with suppress(OSError):
             fd = os.open(Path(up.addresses["logs"], "call.jsonl"), _LOG_FLAGS, 0o600)
     configure(service="call", fd=fd, bridges=False, session_from_environment=False)
+    # Of the libraries, warnings only: aioice describes each attempt of a connection.
+    standard.install(LEVELS["warn"])
+    # They may come from outside of the call's tasks, such as asyncio's of a task that aiortc left behind.
+    bind_process(
+        Context(session_id=target.session_id, user_name=target.user_name, room=target.room)
+    )
     return fd != _STDERR
 
 
