@@ -112,6 +112,37 @@ def datadog(line: bytes, seconds: float) -> bytes:
     return dumped({"id": "AQ", "type": "log", "attributes": kept})
 
 
+def elasticsearch_original(line: bytes, seconds: float) -> bytes:
+    source = {"@timestamp": nanoseconds(seconds), "event": {"original": line.decode()}}
+    return dumped({"_index": "logs", "_id": "x", "_source": source})
+
+
+def datadog_text(line: bytes, seconds: float) -> bytes:
+    kept = {"message": line.decode(), "host": "node-1", "timestamp": nanoseconds(seconds)}
+    return dumped({"id": "AQ", "type": "log", "attributes": kept})
+
+
+def splunk_export(line: bytes, seconds: float) -> bytes:
+    kept = {"_raw": line.decode(), "_time": nanoseconds(seconds), "sourcetype": "bot"}
+    return dumped({"preview": False, "offset": 0, "result": kept})
+
+
+def container_log_v2(line: bytes, seconds: float) -> bytes:
+    return dumped({"LogMessage": line.decode(), "TimeGenerated": nanoseconds(seconds)})
+
+
+def container_log_v2_parsed(line: bytes, seconds: float) -> bytes:
+    return dumped({"LogMessage": json.loads(line), "TimeGenerated": nanoseconds(seconds)})
+
+
+def container_log(line: bytes, seconds: float) -> bytes:
+    return dumped({"LogEntry": line.decode(), "TimeGenerated": nanoseconds(seconds)})
+
+
+def container_app(line: bytes, seconds: float) -> bytes:
+    return dumped({"Log_s": line.decode(), "time_t": nanoseconds(seconds)})
+
+
 def logcli(line: bytes, seconds: float) -> bytes:
     kept = {"labels": {"app": "bot"}, "line": line.decode(), "timestamp": nanoseconds(seconds)}
     return dumped(kept)
@@ -179,7 +210,8 @@ TEXTS: list[Wrap] = [
     *(cri, docker, docker_in_other_order, fluent_bit, container_insights, fargate, vector, filelog),
     *(otlp_body, logcli, cloudwatch_export, aws_tail, awslogs, journald, rfc3164, rfc5424),
     *(syslog_file, compose, stern, kubectl_prefix, google_cloud_text, victorialogs, elasticsearch),
-    *(logcli_text, rfc5424_with_data, coloured, indented),
+    *(logcli_text, rfc5424_with_data, coloured, indented, elasticsearch_original, datadog_text),
+    *(splunk_export, container_log_v2, container_log, container_app),
 ]
 """Wrappings that keep the text of a line."""
 
@@ -190,6 +222,7 @@ OBJECTS: list[Wrap] = [
     google_cloud,
     datadog,
     elasticsearch_parsed,
+    container_log_v2_parsed,
 ]
 """Wrappings that keep the decoded object, in whatever order."""
 

@@ -3,16 +3,21 @@
 - an array, as Google Cloud's and other consoles export it: ``[{...}, {...}]``;
 - the answer of ``aws logs filter-log-events``: ``{"events": [{...}, ...], ...}``;
 - requests of the OpenTelemetry protocol, as the file exporter of its collector writes them, one a line:
-  ``{"resourceLogs": [{"resource": ..., "scopeLogs": [{"logRecords": [...]}]}]}``.
+  ``{"resourceLogs": [{"resource": ..., "scopeLogs": [{"logRecords": [...]}]}]}``;
+- results of queries, as stores return them (`results.py`).
 
-Such a file is read from its start, as a compressed one is, in memory for one entry (or one request).
+Such a file is read from its start, as a compressed one is, in memory for one entry (or one request, or one result).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
-from cordboard.logs.formats.codec import encode
+from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats import results
+from cordboard.logs.formats.codec import decode, encode
 from cordboard.logs.patterns import pattern
 from cordboard.logs.timespec import nano_timestamp
 
@@ -20,6 +25,10 @@ _ARRAY: Final = pattern(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
 _EVENTS: Final = pattern(rb'\s*\{\s*"events"\s*:\s*\[\s*\{')
 _OTLP: Final = pattern(rb'\s*\{\s*"resourceLogs"\s*:\s*\[')
 _TOKEN: Final = pattern(rb'["\\{}\[\]]')
+# A text, or an object that its line ends.
+_NO_BATCH: Final = pattern(rb"\s*(?:[^\s{\[\xef]|\{[^\n]*\}\s*\n)")
+HEAD_BYTES: Final = 128
+"""How many of the first bytes tell the form of a file: results begin with up to three members, in any white space."""
 # An entry that is longer is no entry of a log: the file is damaged, or another kind of JSON.
 ENTRY_MAX_BYTES: Final = 64 << 20
 
@@ -28,9 +37,10 @@ def is_batch(head: bytes) -> bool:
     """Return whether a file holds many entries in one JSON value.
 
     Args:
-        head: Its first bytes; 64 suffice.
+        head: Its first bytes; `HEAD_BYTES` suffice.
     """
-    return any(form.match(head) for form in (_ARRAY, _EVENTS, _OTLP))
+    known = any(form.match(head) for form in (_ARRAY, _EVENTS, _OTLP))
+    return known or results.result_of(head) is not None
 
 
 class Batches:
@@ -40,21 +50,28 @@ class Batches:
         head: The first bytes of the file.
 
     Attributes:
+        cut: What says that a result of a query is not the whole one; empty where nothing does.
         eof: Whether the value has ended.
         unused_data: What follows the value.
         needs_input: Whether further bytes are needed.
     """
 
     def __init__(self, head: bytes) -> None:
-        is_otlp = _OTLP.match(head) is not None
         # The depth of the brackets at which an entry begins: in the array, in the member's array, or outside of any.
-        self._depth_of_entries = 0 if is_otlp else 2 if _EVENTS.match(head) else 1
-        self._lines: Callable[[bytes], Iterator[bytes]] = _otlp_lines if is_otlp else _entry_lines
+        self._depth_of_entries = 0
+        self._lines: Callable[[bytes], Iterable[bytes]] = _entry_lines
+        if (kind := results.result_of(head)) is not None:
+            self._lines = partial(self._result_lines, kind)
+        elif _OTLP.match(head):
+            self._lines = _otlp_lines
+        else:
+            self._depth_of_entries = 2 if _EVENTS.match(head) else 1
         self._buffer = bytearray()
         self._scanned = 0
         self._depth = 0
         self._begin = -1
         self._is_in_text = False
+        self.cut = ""
         self.eof = False
         self.unused_data = b""
         self.needs_input = True
@@ -73,6 +90,14 @@ class Batches:
     def is_between_entries(self) -> bool:
         """Whether a file that ends here is whole."""
         return self._depth == 0
+
+    def _result_lines(self, kind: results.Result, text: bytes) -> list[bytes]:
+        result = decode(text)
+        self.cut = self.cut or kind.rest(result)
+        try:
+            return results.lines_of(kind, result)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"an entry has an unknown form: {error!r}") from error
 
     def _entries(self) -> Iterator[bytes]:
         position = self._scanned
@@ -105,6 +130,39 @@ class Batches:
         del self._buffer[:kept]
         self._scanned = position - kept
         self._begin = -1 if self._begin < 0 else 0
+
+
+def unbatched(chunks: Iterable[bytes], tell: Callable[[Shortfall], None]) -> Iterator[bytes]:
+    """Yield what a program prints: as it is, or where it is such a value, the lines of its entries.
+
+    Args:
+        chunks: What it prints, in pieces.
+        tell: Called with why lines are missing.
+    """
+    rest = iter(chunks)
+    head = b""
+    for chunk in rest:
+        head += chunk
+        # A line that is complete is passed on at once, so that it can be followed.
+        if len(head) >= HEAD_BYTES or _NO_BATCH.match(head):
+            break
+    if not is_batch(head[:HEAD_BYTES]):
+        if head:
+            yield head
+        yield from rest
+        return
+    batches = Batches(head[:HEAD_BYTES])
+    try:
+        for chunk in chain((head,), rest):
+            if lines := batches.decompress(chunk, len(chunk)):
+                yield lines
+    except ValueError as error:
+        tell(Shortfall("unreadable", f"the JSON is corrupt: {error}"))
+        return
+    if not batches.is_between_entries:
+        tell(Shortfall("unreadable", "the JSON is corrupt: unexpected end of the output"))
+    elif batches.cut:
+        tell(Shortfall("truncated", batches.cut))
 
 
 def _entry_lines(entry: bytes) -> Iterator[bytes]:

@@ -5,14 +5,14 @@ import sys
 from typing import Any, Final
 
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.formats.batches import Batches, is_batch
+from cordboard.logs.formats.batches import HEAD_BYTES, Batches, is_batch
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 XZ_MAGIC: Final = b"\xfd7zXZ\0"
 BZIP2_MAGIC: Final = b"BZh"
-MAGIC_BYTES: Final = 64
-"""How many of the first bytes tell the kind of a file; a batch may begin with white space."""
+MAGIC_BYTES: Final = HEAD_BYTES
+"""How many of the first bytes tell the kind of a file."""
 
 
 def is_packed(head: bytes) -> bool:
@@ -110,18 +110,23 @@ class PackedByteReader:
                     if not self._input.strip(b"\0") and not self._fill():
                         if self._inner is not None and not self._inner.is_between_entries:
                             self._damaged("unexpected end of the JSON")
-                        return b""
+                        return self._end(self._inner)
                     self._engine = self._new_engine()
                 if self._engine.needs_input and not self._input and not self._fill():
                     if not (self.is_batch and self._engine.is_between_entries):
                         self._damaged("unexpected end of file")
-                    return b""
+                    return self._end(self._engine if self.is_batch else None)
                 data, self._input = self._input, b""
                 if found := self._unbatched(self._engine.decompress(data, _CHUNK)):
                     return found
         except Exception as error:  # noqa: BLE001 - each library has errors of its own
             self._damaged(str(error))
             return b""
+
+    def _end(self, batches: Batches | None) -> bytes:
+        if batches is not None and batches.cut and self.damage is None:
+            self.damage = Shortfall("truncated", batches.cut)
+        return b""
 
     def _unbatched(self, data: bytes) -> bytes:
         """Return what was decompressed; of a batch, the lines of its entries that end in it."""

@@ -44,10 +44,13 @@ _MARGIN: Final = pattern(rb"(?:[ \t]|\x1b\[[0-9;]{0,32}m)*")
 _TEXT_KEYS: Final = (
     *("log", "message", "line", "body", "body.stringValue", "MESSAGE", "@message"),
     *("textPayload", "_msg", "_source.message"),  # Google Cloud, VictoriaLogs, Elasticsearch
+    *("_source.log", "_source.event.original"),  # Fluent Bit and Logstash in Elasticsearch
+    *("attributes.message", "_raw", "result._raw"),  # Datadog, Splunk
+    *("LogMessage", "LogEntry", "Log_s"),  # Azure Monitor
 )
 _OBJECT_PATHS: Final = (
     *("jsonPayload", "log_processed", "message", "log", "body", "line", "@message"),
-    *("attributes.attributes", "attributes", "_source"),
+    *("attributes.attributes", "attributes", "_source", "LogMessage"),
 )
 _CARRIER_KEYS: Final = frozenset(
     {

@@ -25,6 +25,7 @@ from typing import IO, Any, Final
 
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats.batches import unbatched
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._options import checked
@@ -162,8 +163,8 @@ class _Output(Stream):
             return
         reader = threading.Thread(target=self._read_errors, args=(process.stderr,), daemon=True)
         reader.start()
-        while chunk := process.stdout.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
-            yield chunk
+        chunks = iter(lambda: process.stdout.read1(_CHUNK_BYTES), b"")  # type: ignore[union-attr]
+        yield from unbatched(chunks, self._shortfalls.append)
         status = process.wait()
         self._ended = True
         reader.join(_STOP_S)
