@@ -27,7 +27,7 @@ NEWEST_FIRST = LINES[::-1]
 
 
 def at_ms(line: bytes) -> int:
-    return T0_MS + json.loads(line)["seq"] * 1000
+    return T0_MS + int(json.loads(line)["seq"]) * 1000
 
 
 def stamp_of(line: bytes) -> str:
@@ -37,7 +37,7 @@ def stamp_of(line: bytes) -> str:
 
 def loki() -> dict[str, Any]:
     """Two streams, each with its newest line first; the second has structured metadata."""
-    streams = [
+    streams: list[dict[str, Any]] = [
         {"stream": {"pod": "bot-1"}, "values": [[f"{at_ms(x)}000000", x.decode()] for x in part]}
         for part in (NEWEST_FIRST[::2], NEWEST_FIRST[1::2])
     ]
@@ -136,6 +136,10 @@ def azure() -> dict[str, Any]:
     return {"tables": [{"name": "PrimaryResult", "columns": columns, "rows": rows}]}
 
 
+def no_shortfall(why: Shortfall) -> None:
+    pytest.fail(why.words)
+
+
 RESULTS = (loki, insights, subscription, datadog, elasticsearch, splunk, google, azure)
 results = pytest.mark.parametrize("result", RESULTS, ids=lambda made: made.__name__)
 
@@ -158,9 +162,9 @@ def test_result_is_read_as_its_lines(
 def test_printed_result_is_read_as_its_lines(result: Callable[[], dict[str, Any]]) -> None:
     """The output of a command comes in pieces, and its first one may be short."""
     text = json.dumps(result(), indent=2).encode()
-    (one_file,) = {b"".join(unbatched([text], pytest.fail))}
+    (one_file,) = {b"".join(unbatched([text], no_shortfall))}
     pieces = [text[at : at + 7] for at in range(0, len(text), 7)]
-    assert b"".join(unbatched(pieces, pytest.fail)) == one_file
+    assert b"".join(unbatched(pieces, no_shortfall)) == one_file
     assert one_file.count(b"\n") == len(LINES)
 
 
@@ -270,6 +274,6 @@ def test_printed_line_is_passed_on_at_once(chunk: bytes) -> None:
 
     if chunk.strip() in {b"", b"{"}:
         with pytest.raises(KeyboardInterrupt):
-            next(unbatched(chunks(), pytest.fail))
+            next(unbatched(chunks(), no_shortfall))
     else:
-        assert next(unbatched(chunks(), pytest.fail)) == chunk
+        assert next(unbatched(chunks(), no_shortfall)) == chunk

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -163,7 +164,8 @@ class _Output(Stream):
             return
         reader = threading.Thread(target=self._read_errors, args=(process.stderr,), daemon=True)
         reader.start()
-        chunks = iter(lambda: process.stdout.read1(_CHUNK_BYTES), b"")  # type: ignore[union-attr]
+        read = partial(process.stdout.read1, _CHUNK_BYTES)  # type: ignore[attr-defined]
+        chunks = iter(read, b"")
         yield from unbatched(chunks, self._shortfalls.append)
         status = process.wait()
         self._ended = True
