@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,24 @@ TRIAL: dict[str, Any] = {
     "operator": {"replicas": 0},
     "runner": {"enabled": False},
 }
+MOUNTED = """
+import sys
+from cordboard.cli import console
+sys.argv[1:] = [word.replace("/etc/cordboard", {folder!r}) for word in sys.argv[1:]]
+sys.exit(console())
+"""
+PAIRS = {
+    ("gateway", "redis"),
+    ("operator", "redis"),
+    ("runner", "redis"),
+    ("cold-runner", "redis"),
+    ("operator", "runner"),
+    ("operator", "api"),
+    ("interface", "gateway"),
+    ("edge", "gateway"),
+    ("edge", "runner"),
+}
+"""Which components connect to which."""
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +107,8 @@ async def test_installed_plane_takes_calls(release: Release, client: aiohttp.Cli
         for session_id in (ids[0], ids[2]):
             await until(partial(is_running, client, f"{gateway}/sessions/{session_id}"), 90)
         assert len(release.cluster.jobs()) == 1
+        if watching is not None:
+            await until(lambda: watched.pairs >= PAIRS, 60)
     for session_id in (ids[0], ids[2]):
         await ask(client, "POST", f"{gateway}/leave", {"sessionId": session_id})
     if watching is not None:
@@ -106,10 +127,15 @@ class Watched:
 
     Args:
         release: The plane.
+
+    Attributes:
+        seen: The connections.
+        pairs: The names of their ends.
     """
 
     def __init__(self, release: Release) -> None:
         self.seen: set[Connection] = set()
+        self.pairs: set[tuple[str, str]] = set()
         self._release = release
         self._port_of = {
             name: urlsplit(url).port or 0
@@ -135,22 +161,12 @@ class Watched:
         while True:
             for item in await asyncio.to_thread(self._release.connections, foreign):
                 self.seen.add(replace(item, port=real.get(item.port, item.port)))
+                self.pairs.add((item.source.name, item.target.name))
             await asyncio.sleep(0.1)
 
 
 def check_policies(seen: set[Connection], policies: list[dict[str, Any]]) -> None:
     """Every connection is allowed by the policies, and a policy that is taken away is missed."""
-    assert {(item.source.name, item.target.name) for item in seen} >= {
-        ("gateway", "redis"),
-        ("operator", "redis"),
-        ("runner", "redis"),
-        ("cold-runner", "redis"),
-        ("operator", "runner"),
-        ("operator", "api"),
-        ("interface", "gateway"),
-        ("edge", "gateway"),
-        ("edge", "runner"),
-    }
     assert [item for item in seen if denied(item, policies)] == []
     for name in ("gateway", "operator", "runner", "cold-runner", "interface", "edge"):
         others = [item for item in policies if item["metadata"]["name"] != f"{NAME}-{name}"]
@@ -194,6 +210,54 @@ def permissions(release: Release, user: str) -> dict[str, set[str]]:
         if resource and not resource.startswith("selfsubject"):
             found.setdefault(resource, set()).update(verbs)
     return found
+
+
+async def test_interface_shows_lines_by_its_account(
+    release: Release, client: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """An operator sees the lines of a session out of the pods' logs; without the account, why there are none."""
+    tables = f"""
+        [[environments.prod]]
+        type = "kubernetes"
+        namespaces = ["{release.cluster.namespace}"]
+        """
+    (tmp_path / "cordboard.toml").write_text(tables)
+    # Nodes of the tests ignore volumes: the file of the ConfigMap is read from elsewhere.
+    (tmp_path / "mounted.py").write_text(MOUNTED.format(folder=str(tmp_path)))
+    over: dict[str, Any] = {
+        "command": [sys.executable, str(tmp_path / "mounted.py")],
+        "config": tables,
+        "settings": {"interface_logs": "prod", "interface_operators": ["Ada"]},
+        "interface": {"serviceAccount": f"{NAME}-log-reader"},
+    }
+    session_id = an_id("lines")
+    url = f"/sessions/{session_id}/report.txt"
+    origin = {"Origin": "http://localhost:3000", "Host": "localhost:3000"}
+
+    async def report(expected: int) -> str:
+        interface = release.url("interface")
+        async with client.post(
+            f"{interface}/login", data={"name": "Ada"}, headers=origin
+        ) as answer:
+            assert answer.status == 200
+        async with client.get(f"{interface}{url}", headers=origin) as answer:
+            text = await answer.text()
+            assert answer.status == expected, text
+            return text
+
+    await asyncio.to_thread(release.helm, "upgrade", "--wait", "--timeout=180s", **over)
+    joined = {"sessionId": session_id, "room_url": "webrtc:lines"}
+    status, _ = await ask(client, "POST", f"{release.url('gateway')}/join", joined)
+    assert status == 202
+    record = f"{release.url('gateway')}/sessions/{session_id}"
+    await until(partial(is_running, client, record), 90)
+    await ask(client, "POST", f"{release.url('gateway')}/leave", {"sessionId": session_id})
+    text = await report(200)
+    assert "Bot started" in text, text
+
+    over["interface"]["serviceAccount"] = ""
+    await asyncio.to_thread(release.helm, "upgrade", "--wait", "--timeout=180s", **over)
+    assert "This user is not allowed to list pods" in await report(503)
 
 
 def test_upgrade_and_rollback_replace_the_pods(release: Release) -> None:
