@@ -287,6 +287,106 @@ def test_what_cannot_be_asked() -> None:
     with pytest.raises(TypeError):
         _native.numbers("text", 4)  # type: ignore[arg-type]  # on purpose
     assert _native.numbers(b"", 5) == ({}, [], 0)
+    for parts in ((), (b"a",) * 4, (b"",), (b"a" * 257,)):
+        with pytest.raises(ValueError, match="expected"):
+            _native.passed(0, 0, 1, b"", parts)
+    with pytest.raises(TypeError):
+        _native.passed(0, 0, 1, b"", ("text",))  # type: ignore[arg-type]  # on purpose
+
+
+# --- what a file does not hold
+
+READ_BYTES = 256 * 1024  # as in _native.c
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_passed_is_where_the_first_part_begins(tmp_path: Path, seed: int) -> None:
+    """Wherever the parts stand to each other, to what is read at once, and to the ends."""
+    chance = random.Random(seed)
+    size = chance.choice([0, 1, 40, 5000, READ_BYTES, READ_BYTES + 1, 3 * READ_BYTES + 77])
+    parts = tuple(
+        bytes(chance.choices(b"ab", k=chance.choice([1, 2, 5, 9, 36, 256])))
+        for _ in range(chance.randint(1, 3))
+    )
+    data = bytearray(chance.choices(b"aaacccd", k=size))  # the beginnings of parts, mostly
+    for _ in range(chance.choice([0, 1, 3])):
+        part = chance.choice(parts)
+        edges = [
+            0,
+            size - len(part),
+            READ_BYTES - chance.randrange(300),
+            chance.randrange(size + 1),
+        ]
+        place = chance.choice(edges)
+        if 0 <= place <= size - len(part):
+            data[place : place + len(part)] = part
+    (tmp_path / "file").write_bytes(data)
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        for _ in range(20):
+            begin = chance.choice([0, chance.randrange(size + 1)])
+            end = chance.choice([size, chance.randint(begin, size)])
+            found = [data.find(part, begin, end) for part in parts]
+            first = min((place for place in found if place >= 0), default=end)
+            assert _native.passed(fd, begin, end, b"", parts) == first
+    finally:
+        os.close(fd)
+
+
+def test_passed_stops_where_lines_begin_otherwise(tmp_path: Path) -> None:
+    """At the read in which it is seen; and where a file ends sooner than it should."""
+    lines = b"own 1234567\n" * (2 * READ_BYTES // 12)
+    (tmp_path / "file").write_bytes(lines + b"other 78901\n" * READ_BYTES)
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        stopped = _native.passed(fd, 0, size, b"own ", (b"wanted",))
+        assert len(lines) - READ_BYTES < stopped <= len(lines) + READ_BYTES
+        assert _native.passed(fd, 0, size, b"o", (b"wanted",)) == size
+        assert size - READ_BYTES < _native.passed(fd, 0, size + 99, b"o", (b"wanted",)) <= size
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("form", ["own", "cri", "own, then cri"])
+def test_long_files_are_searched_alike_without(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session in files of several blocks, of which most hold no line; lines in pieces, and a traceback."""
+    chance = random.Random(form)
+    read = 0
+    own = survey.passed
+
+    def passed(fd: int, offset: int, *rest: Any) -> int:
+        nonlocal read
+        found = own(fd, offset, *rest)
+        read += found - offset
+        return found
+
+    monkeypatch.setattr("cordboard.logs.blocks.passed", passed)
+    lines = []
+    for n in range(1, 20_001):
+        session = "call-7" if chance.random() < 0.0003 or n in {1, 20_000} else "call-8"
+        more = {"level": "error"} if chance.random() < 0.0002 else {}
+        line = encoded(record(n / 10, seq=n, session=session, message="m" * 1000, **more))
+        if form == "cri" or (form == "own, then cri" and n > 10_000):
+            stamp = at(n / 10).encode()
+            cut = line.find(session.encode()) + 3  # in the id
+            pieces = [line[:cut], line[cut:]] if session == "call-7" else [line]
+            lines += [stamp + b" stdout P " + piece for piece in pieces[:-1]]
+            lines.append(stamp + b" stdout F " + pieces[-1])
+        else:
+            lines.append(line)
+            if more and chance.random() < 0.5:
+                lines += [b"Traceback (most recent call last):", b"ValueError: call-7"]
+    write_lines(tmp_path / "a.jsonl", lines)
+    found = ask(tmp_path, 4000, session="call-7")
+    assert read > (tmp_path / "a.jsonl").stat().st_size / 10  # most need not come to Python
+    monkeypatch.setattr(survey, "native", None)
+    plain = ask(tmp_path, 4000, session="call-7")
+    assert found.raws == plain.raws
+    assert found.coverage == plain.coverage
+    assert len(found.raws) > 2
 
 
 # --- the whole, with and without
@@ -336,7 +436,7 @@ def test_few_lines_do_not_keep_their_block() -> None:
 # --- its making
 
 HAMMER = """
-import importlib.util, random, sys
+import importlib.util, os, random, sys
 spec = importlib.util.spec_from_file_location("_native", f"{sys.argv[1]}/_native.so")
 native = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(native)
@@ -363,6 +463,11 @@ for turn in range(3000):
         native.merged([(0, data, places, others), (1, data, places, others)])
     for held in (data, bytearray(data)):
         native.numbers(held, chance.choice([len(data), chance.randrange(len(data) + 2)]))
+    fd = os.memfd_create("data")
+    os.write(fd, data)
+    parts = (b"call-1", b'":"P"', data[: chance.randrange(256)] + b"x")[: chance.choice([1, 2, 3])]
+    native.passed(fd, chance.randrange(len(data) + 2), len(data), b"{", parts)
+    os.close(fd)
 assert surveyed > 500, surveyed
 print("held")
 """

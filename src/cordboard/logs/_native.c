@@ -3,7 +3,7 @@
  * `survey` looks once at a block, and notes the lines that are plainly ours as places in memory; whatever is in
  * doubt is left to Python, which makes entries of it. `ordered` sorts both, `merged` joins those of several
  * blocks. `numbers` reads the numbers of any lines. Without this module (no compiler where it was installed)
- * survey.py does all of it.
+ * survey.py does all of it. `passed` reads what of a file need not come to Python; without it, all of it does.
  *
  * Times are checked to the digit, so that their order as numbers is their order as bytes.
  */
@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LITERAL(text) text, sizeof(text) - 1
 
@@ -840,6 +841,160 @@ merged(PyObject *module, PyObject *args)
     return found;
 }
 
+/* --- what a file does not hold */
+
+enum {
+    PARTS_MAX = 3,
+    PART_MAX = 256,
+    READ_BYTES = 256 * 1024, /* half of what a core's second cache holds, at least */
+    VECTOR_BYTES = 32,
+    WINDOW_BYTES = 128, /* compared before a branch */
+};
+
+typedef unsigned char Vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef unsigned char Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
+typedef uint64_t Words __attribute__((vector_size(VECTOR_BYTES)));
+
+/* Bytes that are looked for, and three of their places: where these bytes stand, the others are compared. */
+typedef struct {
+    const char *text;
+    Py_ssize_t size;
+    size_t at[3];
+} Part;
+
+/* Returns where the first part begins, in bytes that can be read for PART_MAX + WINDOW_BYTES behind their end; NULL
+ * where none does. Three bytes of each part tell whether it may begin within a window. */
+static inline __attribute__((always_inline)) const char *
+sought(const char *from, const char *end, const Part *parts, size_t count)
+{
+    Vector wanted[PARTS_MAX][3];
+    for (size_t n = 0; n < count; n++)
+        for (size_t byte = 0; byte < 3; byte++)
+            wanted[n][byte] = (Vector){0} + (unsigned char)parts[n].text[parts[n].at[byte]];
+    for (; from < end; from += WINDOW_BYTES) {
+        Vector found = {0};
+#pragma GCC unroll 4
+        for (size_t at = 0; at < WINDOW_BYTES; at += VECTOR_BYTES)
+#pragma GCC unroll 3
+            for (size_t n = 0; n < count; n++) {
+                const char *window = from + at;
+                found |= (Vector)(*(const Unaligned *)(window + parts[n].at[0]) == wanted[n][0]) &
+                         (Vector)(*(const Unaligned *)(window + parts[n].at[1]) == wanted[n][1]) &
+                         (Vector)(*(const Unaligned *)(window + parts[n].at[2]) == wanted[n][2]);
+            }
+        Words any = (Words)found;
+        if (!(any[0] | any[1] | any[2] | any[3]))
+            continue;
+        for (const char *at = from; at < from + WINDOW_BYTES; at++)
+            for (size_t n = 0; n < count; n++)
+                if (at + parts[n].size <= end && memcmp(at, parts[n].text, (size_t)parts[n].size) == 0)
+                    return at;
+    }
+    return NULL;
+}
+
+/* For each number of parts a loop of its own, whose constants stay in registers. */
+static inline __attribute__((always_inline)) const char *
+sought_each(const char *from, const char *end, const Part *parts, size_t count)
+{
+    return count == 1   ? sought(from, end, parts, 1)
+           : count == 2 ? sought(from, end, parts, 2)
+                        : sought(from, end, parts, 3);
+}
+
+static const char *
+first_of(const char *from, const char *end, const Part *parts, size_t count)
+{
+    return sought_each(from, end, parts, count);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static const char *
+first_of_by_avx2(const char *from, const char *end, const Part *parts, size_t count)
+{
+    return sought_each(from, end, parts, count);
+}
+#endif
+
+/* Returns from where on a file has to be looked at; -1 where memory is out. */
+static int64_t
+passed_to(int fd, int64_t begin, int64_t end, const char *start, Py_ssize_t start_size, const Part *parts, size_t count)
+{
+    const char *(*look)(const char *, const char *, const Part *, size_t) = first_of;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        look = first_of_by_avx2;
+#endif
+    char *buffer = malloc(READ_BYTES + PART_MAX + WINDOW_BYTES);
+    if (buffer == NULL)
+        return -1;
+    Py_ssize_t overlap = 0;
+    for (size_t n = 0; n < count; n++)
+        overlap = parts[n].size - 1 > overlap ? parts[n].size - 1 : overlap;
+    while (begin < end) {
+        size_t asked = end - begin < READ_BYTES ? (size_t)(end - begin) : READ_BYTES;
+        ssize_t size = pread(fd, buffer, asked, (off_t)begin);
+        if (size <= 0)
+            break; /* whoever reads there next is told why */
+        memset(buffer + size, 0, PART_MAX + WINDOW_BYTES);
+        const char *newline = memchr(buffer, '\n', (size_t)size);
+        if (newline != NULL && buffer + size - newline > start_size && memcmp(newline + 1, start, (size_t)start_size) != 0)
+            break;
+        const char *found = look(buffer, buffer + size, parts, count);
+        if (found != NULL || begin + size >= end) {
+            begin = found != NULL ? begin + (found - buffer) : end;
+            break;
+        }
+        begin += size > overlap ? size - overlap : size;
+    }
+    free(buffer);
+    return begin;
+}
+
+PyDoc_STRVAR(passed_doc,
+"passed(fd, begin, end, start, parts)\n--\n\n"
+"Return from where on a file has to be looked at: none of the parts begins before that.\n\n"
+"Args:\n"
+"    fd: The file's descriptor.\n"
+"    begin: Where to begin.\n"
+"    end: Where to end.\n"
+"    start: How lines begin, as far as one in 256 KiB tells: it stops where that one begins otherwise.\n"
+"    parts: One to three texts of 1 to 256 bytes.\n\n"
+"Returns:\n"
+"    The place; ``end`` where all was read and holds none, and where nothing more can be read, that place.");
+
+static PyObject *
+passed(PyObject *module, PyObject *args)
+{
+    int fd;
+    long long begin, end;
+    const char *start;
+    Py_ssize_t start_size;
+    PyObject *texts;
+    if (!PyArg_ParseTuple(args, "iLLy#O!:passed", &fd, &begin, &end, &start, &start_size, &PyTuple_Type, &texts))
+        return NULL;
+    Py_ssize_t count = PyTuple_Size(texts);
+    Part parts[PARTS_MAX];
+    if (count < 1 || count > PARTS_MAX)
+        return PyErr_Format(PyExc_ValueError, "expected 1 to %d parts", PARTS_MAX);
+    for (Py_ssize_t n = 0; n < count; n++) {
+        char *text;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(texts, n), &text, &size) < 0)
+            return NULL;
+        if (size < 1 || size > PART_MAX)
+            return PyErr_Format(PyExc_ValueError, "expected parts of 1 to %d bytes", PART_MAX);
+        /* The last bytes of an id tell most: those of one moment begin alike. */
+        size_t last = (size_t)size - 1;
+        parts[n] = (Part){text, size, {last, size > 8 ? last - 2 : last / 2, size > 8 ? last - 5 : 0}};
+    }
+    int64_t found;
+    Py_BEGIN_ALLOW_THREADS
+    found = passed_to(fd, begin, end, start, start_size, parts, (size_t)count);
+    Py_END_ALLOW_THREADS
+    return found < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(found);
+}
+
 /* --- the module */
 
 static PyMethodDef functions[] = {
@@ -847,6 +1002,7 @@ static PyMethodDef functions[] = {
     {"ordered", ordered, METH_VARARGS, ordered_doc},
     {"numbers", numbers, METH_VARARGS, numbers_doc},
     {"merged", merged, METH_VARARGS, merged_doc},
+    {"passed", passed, METH_VARARGS, passed_doc},
     {NULL},
 };
 

@@ -4,15 +4,15 @@ Files are read, not mapped: one that is truncated meanwhile would kill a process
 """
 
 import os
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Protocol
 
 from stringzilla import count, find, rfind
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.continuation import begins
 from cordboard.logs.formats.decode import is_text
-from cordboard.logs.survey import Numbers, Survey, numbers, survey
+from cordboard.logs.survey import Numbers, Survey, numbers, passed, survey
 from cordboard.logs.timestamps import OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
@@ -24,6 +24,18 @@ _AGENTS_END: Final = b'":"P"'
 _LINES_BACK: Final = 64
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
+
+
+class Signs(NamedTuple):
+    """How the lines of a block look.
+
+    Attributes:
+        start: How the first one begins.
+        pieces: What occurs where a carrier has cut a line into pieces.
+    """
+
+    start: bytes
+    pieces: tuple[bytes, ...]
 
 
 class Block:
@@ -93,6 +105,12 @@ class Block:
             self._in_pieces = self._has_pieces()
         return self._in_pieces
 
+    def signs(self) -> "Signs | None":
+        """Return how its lines begin, and what may be pieces of a line; None where that has to be counted."""
+        if self.buffer.startswith(OWN_START):
+            return Signs(OWN_START, (_AGENTS_END,))
+        return Signs(bytes(self.buffer[:1]), _CRI_PIECES) if self.buffer[:1].isdigit() else None
+
     def _has_pieces(self) -> bool:
         if self.buffer.startswith(DOCKER_START):
             return self.count(b'\\n","') < self.count(b"\n")
@@ -158,6 +176,16 @@ class ByteReader(Protocol):
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to `size` bytes at `offset` into the beginning of `buffer`; return how many."""
 
+    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:
+        """Return from where on it has to be looked at: from `offset` to there, none of `parts` begins.
+
+        Args:
+            offset: Where to begin.
+            end: Where to end.
+            start: How lines begin; it stops where that is seen to change.
+            parts: One to three texts of 1 to 256 bytes.
+        """
+
 
 class FileByteReader:
     """A plain file, up to the size that it had when it was opened.
@@ -201,12 +229,19 @@ class FileByteReader:
         self._note(count, asked)
         return count
 
+    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:
+        """Return from where on it has to be looked at: from `offset` to there, none of `parts` begins."""
+        return passed(self.fd, offset, min(end, self.size), start, parts)
+
     def _failed(self, error: OSError) -> None:
         self.damage = Shortfall("unreadable", error.strerror or str(error))
 
     def _note(self, count: int, asked: int) -> None:
         if count < asked:
             self.damage = Shortfall("truncated", "the file was truncated while it was read")
+
+
+Past = Callable[[Block, int], int]
 
 
 def blocks(
@@ -216,6 +251,7 @@ def blocks(
     size: int = BLOCK_BYTES,
     *,
     fresh: bool = False,
+    past: Past | None = None,
 ) -> Iterator[Block]:
     """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does.
 
@@ -225,25 +261,31 @@ def blocks(
         end: The first one behind them; None for the end of the byte_reader.
         size: How many are read at once.
         fresh: Each block has memory of its own; for one that is split into lines.
+        past: Is given each block and where the next one would begin, and returns where it begins.
     """
     if end is not None and begin >= end:
         return
     if fresh:
-        yield from _blocks(byte_reader, begin, end, size, None)
+        yield from _blocks(byte_reader, begin, end, size, None, past)
         return
     try:
         buffer = _spare.pop() if size == BLOCK_BYTES else bytearray(size)
     except IndexError:  # none is left; other threads take from them, too
         buffer = bytearray(size)
     try:
-        yield from _blocks(byte_reader, begin, end, size, buffer)
+        yield from _blocks(byte_reader, begin, end, size, buffer, past)
     finally:
         if size == BLOCK_BYTES and len(_spare) < _SPARE_MAX:
             _spare.append(buffer)
 
 
 def _blocks(
-    byte_reader: ByteReader, begin: int, end: int | None, size: int, buffer: bytearray | None
+    byte_reader: ByteReader,
+    begin: int,
+    end: int | None,
+    size: int,
+    buffer: bytearray | None,
+    past: Past | None,
 ) -> Iterator[Block]:
     """Yield blocks read into one buffer or, with None, each into memory of its own."""
     offset = begin
@@ -266,8 +308,11 @@ def _blocks(
                 buffer = None if buffer is None else bytearray(size)
                 continue
             cut = found.rfind(b"\n", 0, count) + 1 or count
-        yield Block(found, cut, offset)
+        block = Block(found, cut, offset)
+        yield block
         offset += cut
+        if past is not None:
+            offset = past(block, offset)
 
 
 def cut_at(data: bytes | bytearray, end: int) -> int:

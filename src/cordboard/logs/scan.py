@@ -1,9 +1,10 @@
 """One stream in batches: search by bytes, then keys, then only what is in the window."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
-from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks
+from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks, cut_at
 from cordboard.logs.bulk import without_carrier
 from cordboard.logs.entries import Lines, Listed, Other
 from cordboard.logs.filters import Prefilter, Term, holds
@@ -17,6 +18,12 @@ _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _FEW_OF: Final = 8
 _ESCAPE: Final = b"\x1b"
+_SOUGHT_MAX: Final = 1  # beside up to two texts of pieces; `ByteReader.passed` takes three
+_SOUGHT_BYTES: Final = 256
+_PAST_MAX: Final = (
+    64 << 20
+)  # bytes that are passed at once: Ctrl-C waits for it, on a slow disk a third of a second
+_PAST_BACK: Final = 64 << 10  # of which the last entry that surely begins is looked for
 
 
 class Batch(NamedTuple):
@@ -91,10 +98,42 @@ class Scan:
         """Yield the window's blocks, with some slack around it, as they stand."""
         begin, end = self._part or self.range()
         fresh = not any(self._wanted)
-        for block in blocks(self._track.byte_reader, begin, end, self._size, fresh=fresh):
+        stop = self._track.size if end is None else end
+        past = partial(self._past, stop=stop) if self._watch is None and self._sought() else None
+        for block in blocks(
+            self._track.byte_reader, begin, end, self._size, fresh=fresh, past=past
+        ):
             if self._progress is not None:
                 self._progress(block.size)
             yield block
+
+    def _sought(self) -> Term:
+        """Return texts of which each wanted line holds one; none where they cannot be searched for at once."""
+        term = next(iter(self._wanted.anywhere), ())
+        is_short = all(0 < len(part) <= _SOUGHT_BYTES for part in term)
+        return term if is_short and len(term) <= _SOUGHT_MAX else ()
+
+    def _past(self, block: Block, offset: int, *, stop: int) -> int:
+        """Return the beginning of the next entry that may be wanted; what stands before it need not be read.
+
+        Args:
+            block: The block before.
+            offset: Where it ends.
+            stop: Where the window ends.
+        """
+        signs = block.signs()
+        reader = self._track.byte_reader
+        if signs is None or self._assembler.waits or stop - offset < self._size:
+            return offset
+        parts = (*self._sought(), *signs.pieces)
+        found = reader.passed(offset, min(stop, offset + _PAST_MAX), signs.start, parts)
+        if found < stop:
+            begin = max(offset, found - _PAST_BACK)
+            cut = cut_at(reader.read(begin, found - begin), found - begin) if found > begin else 0
+            found = begin + cut if cut else offset
+        if self._progress is not None:
+            self._progress(found - offset)
+        return found
 
     def range(self) -> Range:
         """Return where the window begins and ends."""

@@ -9,17 +9,19 @@
 Such a file is read from its start, as a compressed one is, in memory for one entry (or one request, or one result).
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.formats import results
 from cordboard.logs.formats.codec import decode, encode
 from cordboard.logs.patterns import pattern
 from cordboard.logs.timespec import nano_timestamp
+from cordboard.logs.timestamps import OWN_START
+
+if TYPE_CHECKING:
+    from cordboard.logs.formats.results import Result
 
 _ARRAY: Final = pattern(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
 _EVENTS: Final = pattern(rb'\s*\{\s*"events"\s*:\s*\[\s*\{')
@@ -39,8 +41,16 @@ def is_batch(head: bytes) -> bool:
     Args:
         head: Its first bytes; `HEAD_BYTES` suffice.
     """
+    if head.startswith(OWN_START):
+        return False
     known = any(form.match(head) for form in (_ARRAY, _EVENTS, _OTLP))
-    return known or results.result_of(head) is not None
+    return known or _result_of(head) is not None
+
+
+def _result_of(head: bytes) -> "Result | None":
+    from cordboard.logs.formats import results  # which most queries do without
+
+    return results.result_of(head)
 
 
 class Batches:
@@ -60,7 +70,7 @@ class Batches:
         # The depth of the brackets at which an entry begins: in the array, in the member's array, or outside of any.
         self._depth_of_entries = 0
         self._lines: Callable[[bytes], Iterable[bytes]] = _entry_lines
-        if (kind := results.result_of(head)) is not None:
+        if (kind := _result_of(head)) is not None:
             self._lines = partial(self._result_lines, kind)
         elif _OTLP.match(head):
             self._lines = _otlp_lines
@@ -91,11 +101,13 @@ class Batches:
         """Whether a file that ends here is whole."""
         return self._depth == 0
 
-    def _result_lines(self, kind: results.Result, text: bytes) -> list[bytes]:
+    def _result_lines(self, kind: "Result", text: bytes) -> list[bytes]:
+        from cordboard.logs.formats.results import lines_of
+
         result = decode(text)
         self.cut = self.cut or kind.rest(result)
         try:
-            return results.lines_of(kind, result)
+            return lines_of(kind, result)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"an entry has an unknown form: {error!r}") from error
 
@@ -177,7 +189,7 @@ def _otlp_lines(request: bytes) -> Iterator[bytes]:
 
     The mapping is that of the OpenTelemetry protocol to JSON (opentelemetry-proto, ``logs.proto``).
     """
-    for resource_logs in _items(json.loads(request), "resourceLogs"):
+    for resource_logs in _items(decode(request), "resourceLogs"):
         resource = resource_logs.get("resource")
         attributes = _attributes(resource if isinstance(resource, dict) else {})
         for scope in _items(resource_logs, "scopeLogs"):

@@ -71,6 +71,10 @@ class PackedByteReader:
         buffer[: len(data)] = data
         return len(data)
 
+    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:  # noqa: ARG002
+        """Return `offset`: what is decompressed has come to Python anyhow."""
+        return offset
+
     def _forget(self, offset: int) -> None:
         unneeded = min(len(self._buffer), offset - self._base)
         if unneeded > 0:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from cordboard.contract.errors import SettingsError
 
@@ -51,6 +50,8 @@ def checked_url(source: str, value: str) -> str:
     Raises:
         SettingsError: It is no URL of HTTP, or contains a password: those are read from the environment.
     """
+    from urllib.parse import urlsplit  # 1.4 ms of a query's start, which most sources do without
+
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise SettingsError(
