@@ -67,7 +67,7 @@ class Held:
         buffer[: len(found)] = found
         return len(found)
 
-    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:
+    def passed(self, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
         return offset
 
 

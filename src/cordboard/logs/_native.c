@@ -844,7 +844,7 @@ merged(PyObject *module, PyObject *args)
 /* --- what a file does not hold */
 
 enum {
-    PARTS_MAX = 3,
+    PARTS_MAX = 2,
     PART_MAX = 256,
     READ_BYTES = 256 * 1024, /* half of what a core's second cache holds, at least */
     VECTOR_BYTES = 32,
@@ -897,9 +897,7 @@ sought(const char *from, const char *end, const Part *parts, size_t count)
 static inline __attribute__((always_inline)) const char *
 sought_each(const char *from, const char *end, const Part *parts, size_t count)
 {
-    return count == 1   ? sought(from, end, parts, 1)
-           : count == 2 ? sought(from, end, parts, 2)
-                        : sought(from, end, parts, 3);
+    return count == 1 ? sought(from, end, parts, 1) : sought(from, end, parts, 2);
 }
 
 static const char *
@@ -918,7 +916,7 @@ first_of_by_avx2(const char *from, const char *end, const Part *parts, size_t co
 
 /* Returns from where on a file has to be looked at; -1 where memory is out. */
 static int64_t
-passed_to(int fd, int64_t begin, int64_t end, const char *start, Py_ssize_t start_size, const Part *parts, size_t count)
+passed_to(int fd, int64_t begin, int64_t end, const Part *parts, size_t count)
 {
     const char *(*look)(const char *, const char *, const Part *, size_t) = first_of;
 #if defined(__x86_64__)
@@ -937,9 +935,6 @@ passed_to(int fd, int64_t begin, int64_t end, const char *start, Py_ssize_t star
         if (size <= 0)
             break; /* whoever reads there next is told why */
         memset(buffer + size, 0, PART_MAX + WINDOW_BYTES);
-        const char *newline = memchr(buffer, '\n', (size_t)size);
-        if (newline != NULL && buffer + size - newline > start_size && memcmp(newline + 1, start, (size_t)start_size) != 0)
-            break;
         const char *found = look(buffer, buffer + size, parts, count);
         if (found != NULL || begin + size >= end) {
             begin = found != NULL ? begin + (found - buffer) : end;
@@ -952,14 +947,13 @@ passed_to(int fd, int64_t begin, int64_t end, const char *start, Py_ssize_t star
 }
 
 PyDoc_STRVAR(passed_doc,
-"passed(fd, begin, end, start, parts)\n--\n\n"
+"passed(fd, begin, end, parts)\n--\n\n"
 "Return from where on a file has to be looked at: none of the parts begins before that.\n\n"
 "Args:\n"
 "    fd: The file's descriptor.\n"
 "    begin: Where to begin.\n"
 "    end: Where to end.\n"
-"    start: How lines begin, as far as one in 256 KiB tells: it stops where that one begins otherwise.\n"
-"    parts: One to three texts of 1 to 256 bytes.\n\n"
+"    parts: One or two texts of 1 to 256 bytes.\n\n"
 "Returns:\n"
 "    The place; ``end`` where all was read and holds none, and where nothing more can be read, that place.");
 
@@ -968,15 +962,13 @@ passed(PyObject *module, PyObject *args)
 {
     int fd;
     long long begin, end;
-    const char *start;
-    Py_ssize_t start_size;
     PyObject *texts;
-    if (!PyArg_ParseTuple(args, "iLLy#O!:passed", &fd, &begin, &end, &start, &start_size, &PyTuple_Type, &texts))
+    if (!PyArg_ParseTuple(args, "iLLO!:passed", &fd, &begin, &end, &PyTuple_Type, &texts))
         return NULL;
     Py_ssize_t count = PyTuple_Size(texts);
     Part parts[PARTS_MAX];
     if (count < 1 || count > PARTS_MAX)
-        return PyErr_Format(PyExc_ValueError, "expected 1 to %d parts", PARTS_MAX);
+        return PyErr_Format(PyExc_ValueError, "expected 1 or %d parts", PARTS_MAX);
     for (Py_ssize_t n = 0; n < count; n++) {
         char *text;
         Py_ssize_t size;
@@ -990,7 +982,7 @@ passed(PyObject *module, PyObject *args)
     }
     int64_t found;
     Py_BEGIN_ALLOW_THREADS
-    found = passed_to(fd, begin, end, start, start_size, parts, (size_t)count);
+    found = passed_to(fd, begin, end, parts, (size_t)count);
     Py_END_ALLOW_THREADS
     return found < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(found);
 }

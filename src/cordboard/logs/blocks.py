@@ -5,7 +5,7 @@ Files are read, not mapped: one that is truncated meanwhile would kill a process
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from stringzilla import count, find, rfind
 
@@ -16,6 +16,7 @@ from cordboard.logs.survey import Numbers, Survey, numbers, passed, survey
 from cordboard.logs.timestamps import OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
+PASSED_BYTES: Final = 64 << 10
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 DOCKER_START: Final = b'{"log":"'
 _CRI_PIECES: Final = (b" stdout P", b" stderr P")
@@ -24,18 +25,6 @@ _AGENTS_END: Final = b'":"P"'
 _LINES_BACK: Final = 64
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
-
-
-class Signs(NamedTuple):
-    """How the lines of a block look.
-
-    Attributes:
-        start: How the first one begins.
-        pieces: What occurs where a carrier has cut a line into pieces.
-    """
-
-    start: bytes
-    pieces: tuple[bytes, ...]
 
 
 class Block:
@@ -105,12 +94,6 @@ class Block:
             self._in_pieces = self._has_pieces()
         return self._in_pieces
 
-    def signs(self) -> "Signs | None":
-        """Return how its lines begin, and what may be pieces of a line; None where that has to be counted."""
-        if self.buffer.startswith(OWN_START):
-            return Signs(OWN_START, (_AGENTS_END,))
-        return Signs(bytes(self.buffer[:1]), _CRI_PIECES) if self.buffer[:1].isdigit() else None
-
     def _has_pieces(self) -> bool:
         if self.buffer.startswith(DOCKER_START):
             return self.count(b'\\n","') < self.count(b"\n")
@@ -176,14 +159,13 @@ class ByteReader(Protocol):
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to `size` bytes at `offset` into the beginning of `buffer`; return how many."""
 
-    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:
+    def passed(self, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
         """Return from where on it has to be looked at: from `offset` to there, none of `parts` begins.
 
         Args:
             offset: Where to begin.
             end: Where to end.
-            start: How lines begin; it stops where that is seen to change.
-            parts: One to three texts of 1 to 256 bytes.
+            parts: One or two texts of 1 to 256 bytes.
         """
 
 
@@ -229,9 +211,9 @@ class FileByteReader:
         self._note(count, asked)
         return count
 
-    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:
+    def passed(self, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
         """Return from where on it has to be looked at: from `offset` to there, none of `parts` begins."""
-        return passed(self.fd, offset, min(end, self.size), start, parts)
+        return passed(self.fd, offset, min(end, self.size), parts)
 
     def _failed(self, error: OSError) -> None:
         self.damage = Shortfall("unreadable", error.strerror or str(error))
@@ -241,7 +223,7 @@ class FileByteReader:
             self.damage = Shortfall("truncated", "the file was truncated while it was read")
 
 
-Past = Callable[[Block, int], int]
+Past = Callable[[int], int]
 
 
 def blocks(
@@ -261,7 +243,7 @@ def blocks(
         end: The first one behind them; None for the end of the byte_reader.
         size: How many are read at once.
         fresh: Each block has memory of its own; for one that is split into lines.
-        past: Is given each block and where the next one would begin, and returns where it begins.
+        past: Is told where the next block would begin, and returns where it begins.
     """
     if end is not None and begin >= end:
         return
@@ -289,8 +271,11 @@ def _blocks(
 ) -> Iterator[Block]:
     """Yield blocks read into one buffer or, with None, each into memory of its own."""
     offset = begin
+    has_passed = False
     while end is None or offset < end:
-        asked = size if end is None else min(size, end - offset)
+        # Behind bytes that were passed, few lines matter: the next ones may be passed again.
+        wanted = min(size, PASSED_BYTES) if has_passed else size
+        asked = wanted if end is None else min(wanted, end - offset)
         found: bytes | bytearray
         if buffer is None:
             found = byte_reader.read(offset, asked)
@@ -302,17 +287,21 @@ def _blocks(
             return
         last = count < asked or (end is not None and offset + count >= end)
         cut = count if last else cut_at(found, count)
+        if cut == 0 and has_passed:
+            has_passed = False
+            continue
         if cut == 0:  # a line, or an entry, longer than the buffer
             if size < ENTRY_MAX_BYTES:
                 size *= 2
                 buffer = None if buffer is None else bytearray(size)
                 continue
             cut = found.rfind(b"\n", 0, count) + 1 or count
-        block = Block(found, cut, offset)
-        yield block
+        yield Block(found, cut, offset)
         offset += cut
         if past is not None:
-            offset = past(block, offset)
+            passed_to = past(offset)
+            has_passed = passed_to - offset >= size
+            offset = passed_to
 
 
 def cut_at(data: bytes | bytearray, end: int) -> int:

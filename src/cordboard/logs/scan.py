@@ -18,8 +18,10 @@ _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _FEW_OF: Final = 8
 _ESCAPE: Final = b"\x1b"
-_SOUGHT_MAX: Final = 1  # beside up to two texts of pieces; `ByteReader.passed` takes three
-_SOUGHT_BYTES: Final = 256
+_HALVED_BYTES: Final = (
+    8,
+    512,
+)  # the shortest that is rare in two halves, and the longest that C takes
 _PAST_MAX: Final = (
     64 << 20
 )  # bytes that are passed at once: Ctrl-C waits for it, on a slow disk a third of a second
@@ -99,7 +101,8 @@ class Scan:
         begin, end = self._part or self.range()
         fresh = not any(self._wanted)
         stop = self._track.size if end is None else end
-        past = partial(self._past, stop=stop) if self._watch is None and self._sought() else None
+        halves = self._halves()
+        past = partial(self._past, halves=halves, stop=stop) if halves else None
         for block in blocks(
             self._track.byte_reader, begin, end, self._size, fresh=fresh, past=past
         ):
@@ -107,26 +110,33 @@ class Scan:
                 self._progress(block.size)
             yield block
 
-    def _sought(self) -> Term:
-        """Return texts of which each wanted line holds one; none where they cannot be searched for at once."""
-        term = next(iter(self._wanted.anywhere), ())
-        is_short = all(0 < len(part) <= _SOUGHT_BYTES for part in term)
-        return term if is_short and len(term) <= _SOUGHT_MAX else ()
+    def _halves(self) -> tuple[bytes, ...]:
+        """Return two texts of which each wanted line holds one, also where a carrier has cut it in two.
 
-    def _past(self, block: Block, offset: int, *, stop: int) -> int:
+        Where a text is cut in its second half, its first one stands before the cut, else the second one behind it.
+        None are returned if the lines cannot be searched so, or would be found everywhere.
+        """
+        if self._watch is not None or not self._wanted.anywhere:
+            return ()
+        term = self._wanted.anywhere[0]
+        if len(term) != 1 or not _HALVED_BYTES[0] <= len(term[0]) <= _HALVED_BYTES[1]:
+            return ()
+        middle = len(term[0]) // 2
+        return term[0][:middle], term[0][middle:]
+
+    def _past(self, offset: int, *, halves: tuple[bytes, ...], stop: int) -> int:
         """Return the beginning of the next entry that may be wanted; what stands before it need not be read.
 
         Args:
-            block: The block before.
-            offset: Where it ends.
+            offset: Where the block before ends.
+            halves: Of what is looked for.
             stop: Where the window ends.
         """
-        signs = block.signs()
-        reader = self._track.byte_reader
-        if signs is None or self._assembler.waits or stop - offset < self._size:
+        if self._assembler.waits or stop - offset < self._size:
             return offset
-        parts = (*self._sought(), *signs.pieces)
-        found = reader.passed(offset, min(stop, offset + _PAST_MAX), signs.start, parts)
+        reader = self._track.byte_reader
+        limit = min(stop, offset + _PAST_MAX)
+        found = reader.passed(offset, limit, halves)
         if found < stop:
             begin = max(offset, found - _PAST_BACK)
             cut = cut_at(reader.read(begin, found - begin), found - begin) if found > begin else 0

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from cordboard.logs.blocks import ByteReader
+from cordboard.logs.blocks import Block, ByteReader
+from cordboard.logs.bulk import without_carrier
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import disorder_s
 from cordboard.logs.formats import Formats
@@ -14,7 +15,7 @@ from cordboard.logs.formats.continuation import parted
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.sequence import SequenceIndex
-from cordboard.logs.survey import ordered, survey
+from cordboard.logs.survey import ordered
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.timestamps import OWN_KEY, OWN_LINE, own_key, own_number, said_key
 
@@ -340,7 +341,8 @@ class Track:
         begin = max(0, offset - _SAMPLE_BYTES)
         data = self.byte_reader.read(begin, 2 * _SAMPLE_BYTES)
         whole = data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
-        if (found := survey(whole, len(whole))) is not None and not found.stretches:
+        found = without_carrier(Block(whole, len(whole), begin)).survey()
+        if found is not None and not found.stretches:
             return ordered(found.lines, []).behind_s
         lines = data.split(b"\n")[1:-1]
         if data.count(OWN_LINE) >= len(lines):

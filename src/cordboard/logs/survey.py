@@ -211,20 +211,19 @@ def numbers(data: bytes | bytearray, size: int) -> Numbers:
     return Numbers(_runs(found), others, begun if begun == len(found) == ends else 0)
 
 
-def passed(fd: int, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:
+def passed(fd: int, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
     """Return from where on a file has to be looked at: none of some texts begins before that.
 
     Args:
         fd: Its descriptor.
         offset: Where to begin.
         end: Where to end.
-        start: How lines begin; it stops where one is seen that does not.
-        parts: One to three texts of 1 to 256 bytes.
+        parts: One or two texts of 1 to 256 bytes.
 
     Returns:
         The place; ``offset`` without a part in C, as Python reads no faster than it searches.
     """
-    return offset if native is None else native.passed(fd, offset, end, start, parts)
+    return offset if native is None else native.passed(fd, offset, end, parts)
 
 
 def _runs(found: Sequence[tuple[bytes, bytes]]) -> Runs:

@@ -71,7 +71,7 @@ class PackedByteReader:
         buffer[: len(data)] = data
         return len(data)
 
-    def passed(self, offset: int, end: int, start: bytes, parts: tuple[bytes, ...]) -> int:  # noqa: ARG002
+    def passed(self, offset: int, end: int, parts: tuple[bytes, ...]) -> int:  # noqa: ARG002
         """Return `offset`: what is decompressed has come to Python anyhow."""
         return offset
 
