@@ -24,6 +24,8 @@ async def rollout(warm: WarmRunners) -> None:
 
 
 async def drained_node(warm: WarmRunners) -> None:
+    """Drain the node of a pod with calls, under a disruption budget."""
+    warm.limit_disruption()
     node = await _busy_node(warm)
     selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
     try:

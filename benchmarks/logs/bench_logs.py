@@ -104,6 +104,7 @@ def main() -> None:
     merges(dense, wanted)
     fields(dense, wanted)
     carriers(wanted)
+    carried_sessions(wanted)
     growth(wanted)
     starts(wanted)
     if wanted.clean:
@@ -113,9 +114,9 @@ def main() -> None:
 
 
 def disk_gb(wanted: argparse.Namespace) -> float:
-    """What the corpora take: of 40 files, of one file, and the folders that grow by the same 1 GB."""
+    """What the corpora take: of 40 files, of one file, the folders that grow by the same 1 GB, and copies."""
     grown = [float(size) for size in wanted.growth.split(",") if size]
-    return float(wanted.gb + wanted.one_gb + 1 + sum(max(0, size - 1) for size in grown))
+    return float(wanted.gb + wanted.one_gb + 4 + sum(max(0, size - 1) for size in grown))
 
 
 def size_gb(folder: Path) -> float:
@@ -220,6 +221,25 @@ def carriers(wanted: argparse.Namespace) -> None:
         max(1, wanted.rounds // 2),
         "bare",
     )
+
+
+def carried_sessions(wanted: argparse.Namespace) -> None:
+    """One session out of ten copies of each of these folders, one folder after the other."""
+    who = ("--session", corpus.WANTED, "-o", "raw", "-q")
+    for number, carrier in enumerate(corpus.CARRIERS):
+        folder = OUT / "copies"
+        folder.mkdir(exist_ok=True)
+        for file in (OUT / f"carried-{number}").iterdir():
+            for copy in range(10):  # no links: a file that has two names is read once
+                shutil.copyfile(file, folder / f"{copy}-{file.name}")
+        scan = peers.shell(f"{peers.ripgrep(corpus.WANTED, folder)} | LC_ALL=C sort")
+        table(
+            f"One session out of {size_gb(folder):.1f} GB in 80 files: {carrier} (goal: 1.25)",
+            {"ripgrep | sort": scan, "cordboard": peers.cordboard("--dir", str(folder), *who)},
+            wanted.rounds,
+            "ripgrep | sort",
+        )
+        shutil.rmtree(folder)
 
 
 def growth(wanted: argparse.Namespace) -> None:

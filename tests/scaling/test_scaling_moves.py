@@ -4,18 +4,14 @@ These take minutes (`-m cluster_full`); a rollout with three calls is in every r
 """
 
 import pytest
-from lightkube.core.exceptions import ApiError
-from lightkube.generic_resource import create_namespaced_resource
 
-from cluster_support import Cluster, lose_node_of, need_faults
+from cluster_support import lose_node_of, need_faults
 from scaling.external_metrics import autoscaler, slots_wanted
-from scaling.warm_runners import KUBECTL, LABELS, NAME, WarmRunners
+from scaling.warm_runners import KUBECTL, LABELS, WarmRunners
 from tests_support import until
 
 pytestmark = [pytest.mark.cluster_full, pytest.mark.timeout(1800)]
 CALLS = [f"call-{number}" for number in range(10)]
-for _version in ("v1", "v1beta1"):
-    create_namespaced_resource("policy", _version, "PodDisruptionBudget", "poddisruptionbudgets")
 
 
 async def test_rollout(warm: WarmRunners) -> None:
@@ -35,7 +31,7 @@ async def test_drained_nodes_under_a_disruption_budget(warm: WarmRunners) -> Non
     """All nodes of the runners are drained but one; the budget lets one pod go at a time."""
     await warm.deploy(3, capacity=5)
     await warm.call(*CALLS)
-    _budget(warm.cluster)
+    warm.limit_disruption()
     before = {pod.metadata.name for pod in warm.pods() if pod.metadata}
     busy = {str(pod.spec.nodeName) for pod in warm.pods() if pod.spec}
     drained = sorted(busy)[:2]
@@ -86,13 +82,3 @@ async def test_lost_node(warm: WarmRunners) -> None:
     await warm.hang_up(*CALLS)
     assert warm.verdict(handed_over=False) == []
     assert warm.attempts() == {("ended", "left", 2)}
-
-
-def _budget(cluster: Cluster) -> None:
-    spec = {"maxUnavailable": 1, "selector": {"matchLabels": LABELS}}
-    try:
-        cluster.make("PodDisruptionBudget", NAME, "policy/v1", spec=spec)
-    except ApiError as error:
-        if error.status.code != 404:
-            raise
-        cluster.make("PodDisruptionBudget", NAME, "policy/v1beta1", spec=spec)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightkube.core.exceptions import ApiError
+from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Pod
 
@@ -34,6 +36,8 @@ LEASE_S = 6  # a machine that starts several runners at once is late
 # Pods start one after another in a rollout: at a load of 35 on two cores, each took 80 s until it was ready.
 SETTLED_S = 600.0
 KUBECTL = os.environ.get("KUBECTL") or shutil.which("kubectl")
+for _version in ("v1", "v1beta1"):
+    create_namespaced_resource("policy", _version, "PodDisruptionBudget", "poddisruptionbudgets")
 
 
 @dataclass
@@ -103,6 +107,16 @@ class WarmRunners:
         return [
             ((pod.metadata and pod.metadata.annotations) or {}).get(COST) for pod in self.pods()
         ]
+
+    def limit_disruption(self) -> None:
+        """Create a PodDisruptionBudget that lets one pod go at a time."""
+        spec = {"maxUnavailable": 1, "selector": {"matchLabels": LABELS}}
+        try:
+            self.cluster.make("PodDisruptionBudget", NAME, "policy/v1", spec=spec)
+        except ApiError as error:
+            if error.status.code != 404:
+                raise
+            self.cluster.make("PodDisruptionBudget", NAME, "policy/v1beta1", spec=spec)
 
     def patch(self, change: dict[str, Any]) -> None:
         """Change the Deployment."""
