@@ -17,6 +17,7 @@ from cordboard.logs.timestamps import OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
 PASSED_BYTES: Final = 64 << 10
+"""What is read at once behind bytes that were passed."""
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 DOCKER_START: Final = b'{"log":"'
 _CRI_PIECES: Final = (b" stdout P", b" stderr P")

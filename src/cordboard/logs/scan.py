@@ -25,6 +25,7 @@ _HALVED_BYTES: Final = (
 _PAST_MAX: Final = (
     64 << 20
 )  # bytes that are passed at once: Ctrl-C waits for it, on a slow disk a third of a second
+_IN_VAIN_MAX: Final = 15
 _PAST_BACK: Final = 64 << 10  # of which the last entry that surely begins is looked for
 
 
@@ -95,6 +96,8 @@ class Scan:
         self._progress = progress
         self._measuring = False
         self._assembler = Assembler(track.formats)
+        self._in_vain = 0
+        self._paused = 0
 
     def blocks(self) -> Iterator[Block]:
         """Yield the window's blocks, with some slack around it, as they stand."""
@@ -134,6 +137,9 @@ class Scan:
         """
         if self._assembler.waits or stop - offset < self._size:
             return offset
+        if self._paused:
+            self._paused -= 1
+            return offset
         reader = self._track.byte_reader
         limit = min(stop, offset + _PAST_MAX)
         found = reader.passed(offset, limit, halves)
@@ -143,6 +149,11 @@ class Scan:
             found = begin + cut if cut else offset
         if self._progress is not None:
             self._progress(found - offset)
+        # Where a wanted line stands in each block, looking ahead is in vain: ever more blocks are read without.
+        self._in_vain = (
+            0 if found - offset >= self._size else min(2 * self._in_vain + 1, _IN_VAIN_MAX)
+        )
+        self._paused = self._in_vain
         return found
 
     def range(self) -> Range:
