@@ -104,6 +104,8 @@ def test_unreachable_collector_loses_only_the_export(lines: Lines) -> None:
     assert exporter.lost == 1
 
 
+# From Python 3.12 on, `os.fork` warns of threads, such as the exporter's; a warning is a line as well.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_child_does_not_export(lines: Lines, collector: tuple[str, Any, Any]) -> None:
     """The process that forwards a child's lines exports them, once."""
     endpoint, received, _ = collector

@@ -157,6 +157,10 @@ def test_each_service_of_pipecat_has_an_extra_that_exists(tmp_path: Path) -> Non
         "async def bot(args):\n    import not_there\n",
         "if __name__ == '__main__':\n    import not_there\n",
         "from google.protobuf import message\n",
+        "import sys\nif sys.version_info < (3, 11):\n    import not_there\n",
+        "import sys\nif sys.version_info[:2] == (3, 10):\n    import not_there\n",
+        "import sys\nif sys.platform == 'win32':\n    import not_there\nelse:\n    import os\n",
+        "import os\nif os.name != 'posix':\n    import not_there\n",
     ],
 )
 def test_import_that_cannot_fail_the_load_is_not_listed(tmp_path: Path, text: str) -> None:
@@ -173,6 +177,10 @@ def test_import_that_cannot_fail_the_load_is_not_listed(tmp_path: Path, text: st
         "try:\n    import not_there\nexcept ImportError:\n    raise SystemExit('no')\n",
         "try:\n    pass\nexcept ImportError:\n    pass\nelse:\n    import not_there\n",
         "if True:\n    from not_there import x\n",
+        "import sys\nif sys.version_info >= (3, 11):\n    import not_there\n",
+        "import sys\nif sys.version_info < (3, 11):\n    pass\nelse:\n    import not_there\n",
+        "import sys\nif sys.version_info < (3, 9):\n    pass\nelif sys.platform:\n    import not_there\n",
+        "import sys\nif sys.platform < 7:\n    import not_there\n",
     ],
 )
 def test_import_that_fails_the_load_is_listed(tmp_path: Path, text: str) -> None:

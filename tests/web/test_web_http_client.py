@@ -102,7 +102,8 @@ async def test_closed_port_is_refused(http: HttpClient) -> None:
 
 async def test_silent_server_is_a_timeout(http: HttpClient) -> None:
     """A server that accepts the connection and says nothing times out."""
-    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    kept: list[object] = []  # Python 3.13 closes the connection of a writer that nobody holds
+    silent = await asyncio.start_server(lambda *ends: kept.append(ends), "127.0.0.1", 0)
     async with silent:
         url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
         with pytest.raises(NoAnswerError) as raised:

@@ -1,19 +1,21 @@
 """Find what a bot file imports, without running it: its own modules, and packages that are not installed.
 
 Only imports that Python runs when it loads the file are followed: those inside functions, under
-``if TYPE_CHECKING`` and those whose failure is handled are not.
+``if TYPE_CHECKING``, for other versions of Python or other systems, and those whose failure is handled are not.
 """
 
 import ast
 import itertools
+import operator
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 # Pipecat's services are modules of this package; each names its extra in the message of a failed import.
 _PIPECAT: Final = "pipecat"
@@ -21,6 +23,15 @@ _EXTRA: Final = re.compile(r"pipecat-ai\[([a-z0-9_,-]+)\]")
 
 # The errors by which a file handles the absence of a module.
 _IMPORT_ERRORS: Final = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
+
+_COMPARISONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +174,7 @@ def _imports(body: list[ast.stmt], package: str, extra: str) -> Iterator[_Import
             if name:
                 yield _Import(name, tuple(alias.name for alias in node.names), extra)
         elif isinstance(node, ast.If):
-            if "TYPE_CHECKING" not in ast.unparse(node.test) and not _is_main_guard(node.test):
-                yield from _imports(node.body, package, extra)
+            yield from _imports(_branch(node), package, extra)
         elif isinstance(node, ast.Try):
             if not any(_handles_absence(handler) for handler in node.handlers):
                 named = _EXTRA.search(" ".join(map(ast.unparse, node.handlers)))
@@ -184,6 +194,33 @@ def _absolute_name(node: ast.ImportFrom, package: str) -> str:
 
 def _is_main_guard(test: ast.expr) -> bool:
     return "__name__" in {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+
+
+def _branch(node: ast.If) -> list[ast.stmt]:
+    """Return the statements of a condition that are taken to run at import."""
+    if _is_for_others(node.test):
+        return node.orelse
+    is_live = "TYPE_CHECKING" not in ast.unparse(node.test) and not _is_main_guard(node.test)
+    return node.body if is_live else []
+
+
+def _is_for_others(test: ast.expr) -> bool:
+    """Return whether a condition is for other versions of Python, or other systems, alone."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return False
+    here = {
+        "sys.version_info": tuple(sys.version_info[:3]),
+        "sys.version_info[:2]": tuple(sys.version_info[:2]),
+        "sys.platform": sys.platform,
+        "os.name": os.name,
+    }.get(ast.unparse(test.left))
+    compare = _COMPARISONS.get(type(test.ops[0]))
+    if here is None or compare is None:
+        return False
+    try:
+        return not compare(here, ast.literal_eval(test.comparators[0]))
+    except (ValueError, TypeError):  # it is compared with a variable, or with something else
+        return False
 
 
 def _handles_absence(handler: ast.ExceptHandler) -> bool:
