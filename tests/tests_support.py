@@ -83,6 +83,20 @@ async def served(
 
 
 @asynccontextmanager
+async def silent_server() -> AsyncIterator[str]:
+    """Accept connections and answer none; yield the URL."""
+    # Held, because Python 3.13 closes the connection of a writer that nobody holds.
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(
+        lambda _reader, writer: writers.append(writer), "127.0.0.1", 0
+    )
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in writers:
+            writer.close()  # the server's end waits for them
+
+
+@asynccontextmanager
 async def served_with_websockets(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application that has WebSockets on a free port of loopback, as others serve theirs."""
     config = uvicorn.Config(app, ws="websockets-sansio", lifespan="off", log_config=None)

@@ -13,7 +13,7 @@ from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
 from cordboard.call.audio import peak_amplitude
 from cordboard.call.timeline import CallStage
 from cordboard.contract.errors import CordboardError, InvalidValueError, UsageError
-from tests_support import until
+from tests_support import silent_server, until
 
 pytestmark = pytest.mark.media
 
@@ -158,10 +158,7 @@ async def test_unreachable_gateway_is_named_with_a_hint() -> None:
 
 async def test_silent_gateway_is_reported_with_an_absolute_time() -> None:
     """The command names the time of the fault: the last minutes are others, minutes later."""
-    kept: list[object] = []  # Python 3.13 closes the connection of a writer that nobody holds
-    silent = await asyncio.start_server(lambda *ends: kept.append(ends), "127.0.0.1", 0)
-    async with silent:
-        url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with silent_server() as url:
         result = await place_call(
             CallOptions(room="webrtc:demo", gateway_url=url, timeouts=CallTimeouts(request=0.2))
         )

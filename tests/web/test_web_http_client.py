@@ -15,7 +15,7 @@ from cordboard.contract.errors import GatewayError
 from cordboard.contract.http_api import Problem, read_problem, session_path
 from cordboard.web.gateway_proxy import GatewayProxy
 from cordboard.web.http_client import ANSWER_MAX_BYTES, HttpClient, NoAnswerError, open_connections
-from tests_support import StandIn, served
+from tests_support import StandIn, served, silent_server
 
 SECRET = "control-secret-of-the-plane"
 Handler = Callable[[Request], Awaitable[Response]]
@@ -102,10 +102,7 @@ async def test_closed_port_is_refused(http: HttpClient) -> None:
 
 async def test_silent_server_is_a_timeout(http: HttpClient) -> None:
     """A server that accepts the connection and says nothing times out."""
-    kept: list[object] = []  # Python 3.13 closes the connection of a writer that nobody holds
-    silent = await asyncio.start_server(lambda *ends: kept.append(ends), "127.0.0.1", 0)
-    async with silent:
-        url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with silent_server() as url:
         with pytest.raises(NoAnswerError) as raised:
             await http.request("GET", url, credential=None, timeout_s=0.1)
     assert raised.value.failure == "timeout"
