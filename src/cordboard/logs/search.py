@@ -179,12 +179,14 @@ class Search:
             track.sequence_index.note_boots(block, boots)
 
         is_whole = track.name in self._facts.streams
-        wanted = Prefilter() if is_whole else Prefilter(anywhere=terms)
-        scan = Scan(track, wanted, *self._when(), watch=note, progress=self._progress)
         if not (terms or is_whole):
+            numbered = Prefilter(anywhere=(tuple(boots),)) if boots else Prefilter()
+            scan = Scan(track, numbered, *self._when(), progress=self._progress)
             for block in scan.whole_blocks():
                 note(block)
             return []
+        wanted = Prefilter() if is_whole else Prefilter(anywhere=terms)
+        scan = Scan(track, wanted, *self._when(), watch=note, progress=self._progress)
         found: list[Entry] = []
         for entry in scan.entries():
             if self._mention.search(entry.raw):
