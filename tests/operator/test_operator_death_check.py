@@ -114,6 +114,16 @@ class TestOneSession:
         assert line["meta"]["sign"] == "the runner does not hold the session"
         assert line["meta"]["runner"] == "r1"
 
+    async def test_end_that_is_a_hand_over_ends_no_session(
+        self, store: RedisStore, stand_in: StandIn, check: DeathCheck
+    ) -> None:
+        """A hint may reach the runner between the death of a bot process and the write that the session goes on."""
+        epoch = await hold(store, "a", stand_in.url)
+        ended = {"status": "ended", "epoch": epoch, "reason": "bot_crashed", "detail": "killed"}
+        stand_in.answers["/sessions/a"] = (200, {**ended, "handOver": "bot_died"})
+        await check.check_session("a", epoch)
+        assert is_recovered(await store.session("a"), epoch)
+
     async def test_nothing_is_recovered_before_the_bots_must_be_gone(
         self, store: RedisStore, check: DeathCheck, monkeypatch: pytest.MonkeyPatch
     ) -> None:

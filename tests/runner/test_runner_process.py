@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.store import RedisStore
-from plane_support import Processes, gone_within, is_running, parent_of, ready
+from plane_support import Processes, ask, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
 
@@ -246,6 +246,10 @@ class TestEnd:
         record = await runner.end(launch)
         assert (record.state, record.attempt, record.recovery) == ("queued", 2, "bot_died")
         assert record.epoch > launch.epoch
+        url = f"{runner.part.url}/sessions/{launch.session_id}"
+        _, told = await ask(runner.client, "GET", url)
+        # Whoever asks before the session is queued again must not take this for its end.
+        assert (told["status"], told["handOver"]) == ("ended", "bot_died")
         await until(lambda: "session.recovered" in runner.part.events(launch.session_id))
         assert runner.part.events(launch.session_id).count("bot.crashed") == 1
 

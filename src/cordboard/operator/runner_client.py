@@ -124,7 +124,8 @@ def _holder_status(session: Mapping[str, Any], epoch: int) -> HolderStatus:
     if str(session.get("status")) in {"starting", "running", "stopping"}:
         return HolderStatus(Sign.HOLDS)
     reason, detail = str(session.get("reason")), session.get("detail")
-    if reason not in REASONS or reason in _NOT_FINAL:
+    # Of a hand-over, the reason is that of the process alone: the runner may not have written yet that it goes on.
+    if session.get("handOver") or reason not in REASONS or reason in _NOT_FINAL:
         return HolderStatus(Sign.DOES_NOT_HOLD)
     return HolderStatus(Sign.OVER, reason, detail if isinstance(detail, str) else None)
 

@@ -92,5 +92,6 @@ def _session_body(bot_session: BotSession) -> dict[str, Any]:
         "status": bot_session.status,
         "reason": bot_session.reason,
         "detail": bot_session.detail,
+        "handOver": bot_session.hand_over,
     }
     return {name: value for name, value in values.items() if value is not None}
