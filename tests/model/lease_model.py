@@ -12,7 +12,7 @@ hint of whoever saw a peer break. Hints are no state of the model, because they 
 
 The guarantees: no two bots speak in one room at the same time; no holder renews a lease that it has lost; no
 holder hands over a session that it has lost; no session whose bot has ended runs again while its runner can
-report the end.
+report the end; no session that its runner is handing over is ended.
 """
 
 from collections import deque
@@ -45,6 +45,8 @@ class Rules:
     """``plan.decide``: a suspect without a confirmed death is recovered only after SILENCE."""
     reports_its_end: bool = True
     """``SessionRunners.status``: a runner that could not write an end reports it to the operator."""
+    tells_a_hand_over: bool = True
+    """``SessionRunners.status``: a runner that has not written a hand-over yet does not report an end."""
     confirms_before_the_lease_ends: bool = True
     """``plan.decide_early``: a closed connection or a hint alone recovers nothing before the lease's end."""
     waits_after_a_death: bool = True
@@ -94,8 +96,9 @@ class World:
         epoch: The epoch of the room.
         state: The state of the session.
         lease: Time since Redis granted or renewed the lease.
-        wrong: A holder with a lower epoch than the room's has renewed a lease or handed the session over, or
-            a session was recovered although its runner could have reported the end.
+        wrong: A holder with a lower epoch than the room's has renewed a lease or handed the session over, a
+            session was recovered although its runner could have reported the end, or it was ended although its
+            runner was handing it over.
     """
 
     epoch: int = 1
@@ -277,6 +280,9 @@ def _look(world: World, rules: Rules, *, is_overdue: bool) -> Iterator[tuple[str
             "end reported",
             replace(world, epoch=raised, state=after, lease=0, wrong=after == "queued"),
         )
+    is_handed_over = any(r.epoch == world.epoch and _replies_no(r) for r in world.runners)
+    if is_handed_over and not rules.tells_a_hand_over:
+        yield "hand-over taken for an end", replace(world, state="ended", lease=0, wrong=True)
     is_confirmed = not holders
     # The operator's wait is longer than a bot takes to die with its runner.
     is_bot_gone = not any(r.dead for r in world.runners) or not rules.waits_after_a_death
@@ -295,8 +301,12 @@ def _is_holder(r: Runner) -> bool:
     The port of a dead runner refuses the connection. A runner that hands the session over replies that it does
     not hold it, unless it cannot be reached.
     """
-    is_reachable = not r.cut and not r.frozen
-    return not r.dead and not (r.leaving and not r.speaks and is_reachable)
+    return not r.dead and not _replies_no(r)
+
+
+def _replies_no(r: Runner) -> bool:
+    """Return whether the runner hands its session over, and can say so."""
+    return r.leaving and not r.speaks and not (r.dead or r.cut or r.frozen)
 
 
 def check(rules: Rules) -> tuple[int, list[str]]:
