@@ -34,6 +34,7 @@ from cordboard.cli import console
 sys.argv[1:] = [word.replace("/etc/cordboard", {folder!r}) for word in sys.argv[1:]]
 sys.exit(console())
 """
+"""Runs a command with the folder of the test in place of the volume with the configuration."""
 PAIRS = {
     ("gateway", "redis"),
     ("operator", "redis"),

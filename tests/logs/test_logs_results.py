@@ -246,6 +246,21 @@ def test_entry_of_an_unknown_form_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(datadog() | {"meta": {"page": "next"}}),
+        json.dumps(loki())[:-1] + ',"more":' + "[" * 200_000 + "]" * 200_000 + "}",
+    ],
+    ids=["another member", "nested deeply"],
+)
+def test_printed_result_that_cannot_be_read_is_named(text: str) -> None:
+    """A program may print anything; it ends no query."""
+    told: list[Shortfall] = []
+    assert [*unbatched([text.encode()], told.append)] == []
+    assert [why.reason for why in told] == ["unreadable"]
+
+
+@pytest.mark.parametrize(
     "line",
     [
         '{"status":"success","data":{"id":7}}',

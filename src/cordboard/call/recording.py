@@ -92,7 +92,7 @@ class WavRecording:
         samples = max(0, size - _HEADER) // 2
         with contextlib.suppress(OSError):
             for place, value in ((4, _HEADER - 8 + 2 * samples), (40, 2 * samples)):
-                if place < size:
+                if place + 4 <= size:
                     self._file.seek(place)
                     self._file.write(struct.pack("<I", value))
         return samples

@@ -124,7 +124,7 @@ def _open_log(gateway_url: str, target: "CallTarget") -> bool:
     configure(service="call", fd=fd, bridges=False, session_from_environment=False)
     # Of the libraries, warnings only: aioice describes each attempt of a connection.
     standard.install(LEVELS["warn"])
-    # They may come from outside of the call's tasks, such as asyncio's of a task that aiortc left behind.
+    # They may come from outside the call's tasks, such as asyncio's of a task that aiortc left behind.
     bind_process(
         Context(session_id=target.session_id, user_name=target.user_name, room=target.room)
     )

@@ -161,7 +161,7 @@ class ByteReader(Protocol):
         """Read up to `size` bytes at `offset` into the beginning of `buffer`; return how many."""
 
     def passed(self, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
-        """Return from where on it has to be looked at: from `offset` to there, none of `parts` begins.
+        """Return a place between `offset` and `end` before which none of `parts` begins.
 
         Args:
             offset: Where to begin.
@@ -213,7 +213,7 @@ class FileByteReader:
         return count
 
     def passed(self, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
-        """Return from where on it has to be looked at: from `offset` to there, none of `parts` begins."""
+        """Return a place between `offset` and `end` before which none of `parts` begins."""
         return passed(self.fd, offset, min(end, self.size), parts)
 
     def _failed(self, error: OSError) -> None:

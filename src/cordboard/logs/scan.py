@@ -18,13 +18,12 @@ _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _FEW_OF: Final = 8
 _ESCAPE: Final = b"\x1b"
-_HALVED_BYTES: Final = (
-    8,
-    512,
-)  # the shortest that is rare in two halves, and the longest that C takes
-_PAST_MAX: Final = (
-    64 << 20
-)  # bytes that are passed at once: Ctrl-C waits for it, on a slow disk a third of a second
+# What is searched for in two halves: they would be found everywhere if they were shorter than four bytes, and C takes
+# up to 256 bytes.
+_HALVED_MIN: Final = 8
+_HALVED_MAX: Final = 512
+# Bytes that are passed at once. Ctrl-C waits for them: 0.3 s on a disk that reads 200 MB a second.
+_PAST_MAX: Final = 64 << 20
 _IN_VAIN_MAX: Final = 15
 _PAST_BACK: Final = 64 << 10  # of which the last entry that surely begins is looked for
 
@@ -122,7 +121,7 @@ class Scan:
         if self._watch is not None or not self._wanted.anywhere:
             return ()
         term = self._wanted.anywhere[0]
-        if len(term) != 1 or not _HALVED_BYTES[0] <= len(term[0]) <= _HALVED_BYTES[1]:
+        if len(term) != 1 or not _HALVED_MIN <= len(term[0]) <= _HALVED_MAX:
             return ()
         middle = len(term[0]) // 2
         return term[0][:middle], term[0][middle:]

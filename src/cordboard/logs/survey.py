@@ -212,7 +212,7 @@ def numbers(data: bytes | bytearray, size: int) -> Numbers:
 
 
 def passed(fd: int, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
-    """Return from where on a file has to be looked at: none of some texts begins before that.
+    """Return the first place of a file at which one of some texts begins; the part in C alone looks.
 
     Args:
         fd: Its descriptor.
@@ -221,7 +221,8 @@ def passed(fd: int, offset: int, end: int, parts: tuple[bytes, ...]) -> int:
         parts: One or two texts of 1 to 256 bytes.
 
     Returns:
-        The place; ``offset`` without a part in C, as Python reads no faster than it searches.
+        The place; ``end`` if none begins before that, and ``offset`` without the part in C: Python would have to
+        read what is skipped.
     """
     return offset if native is None else native.passed(fd, offset, end, parts)
 

@@ -30,7 +30,7 @@ _TOKEN: Final = pattern(rb'["\\{}\[\]]')
 # A text, or an object that its line ends.
 _NO_BATCH: Final = pattern(rb"\s*(?:[^\s{\[\xef]|\{[^\n]*\}\s*\n)")
 HEAD_BYTES: Final = 128
-"""How many of the first bytes tell the form of a file: results begin with up to three members, in any white space."""
+"""How many of the first bytes tell the form of a file: results begin with up to three members, with any white space."""
 # An entry that is longer is no entry of a log: the file is damaged, or another kind of JSON.
 ENTRY_MAX_BYTES: Final = 64 << 20
 
@@ -105,8 +105,8 @@ class Batches:
         from cordboard.logs.formats.results import lines_of
 
         result = decode(text)
-        self.cut = self.cut or kind.rest(result)
         try:
+            self.cut = self.cut or kind.rest(result)
             return lines_of(kind, result)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"an entry has an unknown form: {error!r}") from error
@@ -168,7 +168,7 @@ def unbatched(chunks: Iterable[bytes], tell: Callable[[Shortfall], None]) -> Ite
         for chunk in chain((head,), rest):
             if lines := batches.decompress(chunk, len(chunk)):
                 yield lines
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         tell(Shortfall("unreadable", f"the JSON is corrupt: {error}"))
         return
     if not batches.is_between_entries:

@@ -75,14 +75,8 @@ def _whole(_result: Entry) -> str:
     return ""
 
 
-def _named(*names: str) -> Callable[[Entry], str]:
-    """Return a function that names the first member that has a value, which leads to the next page."""
-
-    def rest(result: Entry) -> str:
-        found = next((name for name in names if result.get(name)), None)
-        return f"{found} names a further page" if found else ""
-
-    return rest
+def _google_rest(result: Entry) -> str:
+    return "nextPageToken names a further page" if result.get("nextPageToken") else ""
 
 
 def _loki(result: Entry) -> Iterator[Entry]:
@@ -162,7 +156,7 @@ _RESULTS: Final = (
     Result(
         _begin('"entries" : \\[ \\{ "(?:insertId|logName|jsonPayload|textPayload|resource)" : '),
         _member("entries"),
-        _named("nextPageToken"),
+        _google_rest,
     ),
     Result(_begin('"tables" : \\[ \\{ "(?:name|columns)" : '), _azure, _azure_rest),
 )
