@@ -23,7 +23,7 @@ import aiohttp
 
 from cordboard.processes import die_with_parent
 from cordboard.up.embedded import EmbeddedServer
-from cordboard.web import serve
+from cordboard.up.ports import free_ports
 from tests_support import until
 
 SECRET = "plane-s3cret-of-tests"
@@ -49,10 +49,8 @@ def own_database(redis_url: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with contextlib.closing(serve.bind("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that no connection takes."""
+    return free_ports({"any": 0})["any"]
 
 
 @dataclass

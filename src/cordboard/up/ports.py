@@ -2,13 +2,20 @@
 
 import contextlib
 import errno
+import random
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from cordboard.contract.errors import CordboardError, UsageError
 
 HOST: Final = "127.0.0.1"
+
+# The ports that the kernel gives to connections (ip-sysctl: `ip_local_port_range`).
+_CONNECTIONS_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FREE_FROM: Final = 16_384  # most services have lower ports
+_TRIES: Final = 100
 
 
 def free_ports(requested: Mapping[str, int]) -> dict[str, int]:
@@ -37,12 +44,33 @@ def free_ports(requested: Mapping[str, int]) -> dict[str, int]:
 def _reserve(name: str, port: int, reserved: contextlib.ExitStack) -> int:
     """Return a port that is free now; `reserved` keeps it bound."""
     listener = reserved.enter_context(socket.socket())
+    if port == 0:
+        return _bind_any(listener)
     # As the component does: a port in TIME_WAIT can be used.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
     except (OSError, OverflowError) as error:
         raise _port_error(name, port, error) from error
+    chosen: int = listener.getsockname()[1]
+    return chosen
+
+
+def _bind_any(listener: socket.socket) -> int:
+    """Bind to a free port that the kernel gives to no connection, and return it.
+
+    Any other one could be taken by a connection until the component listens there.
+    """
+    try:
+        end = int(_CONNECTIONS_PORTS.read_text().split()[0])
+    except (OSError, ValueError):
+        end = 0
+    candidates = range(_FREE_FROM, end)
+    for port in random.sample(candidates, min(_TRIES, len(candidates))):
+        with contextlib.suppress(OSError):
+            listener.bind((HOST, port))
+            return port
+    listener.bind((HOST, 0))
     chosen: int = listener.getsockname()[1]
     return chosen
 
