@@ -259,6 +259,9 @@ async def test_interface_shows_lines_by_its_account(
     over["interface"]["serviceAccount"] = ""
     await asyncio.to_thread(release.helm, "upgrade", "--wait", "--timeout=180s", **over)
     assert "This user is not allowed to list pods" in await report(503)
+    await asyncio.to_thread(
+        run, "helm", "rollback", NAME, "1", "-n", release.cluster.namespace, "--wait"
+    )
 
 
 def test_upgrade_and_rollback_replace_the_pods(release: Release) -> None:
