@@ -24,7 +24,9 @@ _HALVED_MIN: Final = 8
 _HALVED_MAX: Final = 512
 # Bytes that are passed at once. Ctrl-C waits for them: 0.3 s on a disk that reads 200 MB a second.
 _PAST_MAX: Final = 64 << 20
-_IN_VAIN_MAX: Final = 15
+# Blocks that are read before the next look ahead. A query that looks in vain took 8 % longer than one that does not look
+# with at most 15, and 1 to 6 % with 63.
+_IN_VAIN_MAX: Final = 63
 _PAST_BACK: Final = 64 << 10  # of which the last entry that surely begins is looked for
 
 
@@ -148,10 +150,9 @@ class Scan:
             found = begin + cut if cut else offset
         if self._progress is not None:
             self._progress(found - offset)
-        # Where a wanted line stands in each block, looking ahead is in vain: ever more blocks are read without.
-        self._in_vain = (
-            0 if found - offset >= self._size else min(2 * self._in_vain + 1, _IN_VAIN_MAX)
-        )
+        # Where each block holds one of the halves, looking ahead is in vain: ever more blocks are read without.
+        is_vain = found - offset < self._size
+        self._in_vain = min(4 * self._in_vain + 3, _IN_VAIN_MAX) if is_vain else 0
         self._paused = self._in_vain
         return found
 
