@@ -23,7 +23,7 @@ import aiohttp
 
 from cordboard.processes import die_with_parent
 from cordboard.up.embedded import EmbeddedServer
-from cordboard.up.ports import free_ports
+from cordboard.up.ports import free_port
 from tests_support import until
 
 SECRET = "plane-s3cret-of-tests"
@@ -46,11 +46,6 @@ def own_database(redis_url: str) -> str:
     A runner that was stopped stays registered until its lease ends, and would get the sessions of others.
     """
     return f"{redis_url.removesuffix('/0')}/{next(_databases)}"
-
-
-def free_port() -> int:
-    """A port that nobody listens on now, and that no connection takes."""
-    return free_ports({"any": 0})["any"]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from cordboard.up.embedded import EmbeddedServer
-from plane_support import free_port
+from cordboard.up.ports import first_connection_port, free_port
 
 SLOTS = 16384
 # From a node's port to the one by which the other nodes reach it: Redis 6.2 has no setting for that one.
@@ -21,13 +21,16 @@ START_S = 20.0
 
 
 def cluster_port() -> int:
-    """Return a free port for a node of a cluster, whose second port is free as well."""
+    """Return a free port for a node of a cluster, whose second port is free as well.
+
+    No connection can take either: the kernel gives connections higher ports.
+    """
     while True:
         port = free_port()
-        if port + BUS <= PORT_MAX:
-            with contextlib.closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", port + BUS)) != 0:
-                    return port
+        with contextlib.closing(socket.socket()) as second, contextlib.suppress(OSError):
+            if port + BUS < (first_connection_port() or PORT_MAX):
+                second.bind(("127.0.0.1", port + BUS))
+                return port
 
 
 class Node(EmbeddedServer):

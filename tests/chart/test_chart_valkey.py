@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from chart.chart_support import named, of_kind, render
 from cordboard.up.embedded import find_server
-from plane_support import free_port
+from cordboard.up.ports import free_port
 from tests_support import until
 
 BUNDLED = {"redis": {"bundled": {"enabled": True}}}

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cordboard.contract.ice import IceTransportPolicy, ice_config, parse_ice_servers
-from plane_support import free_port
+from cordboard.up.ports import free_port
 from tests_support import until
 from up_support import Up
 

@@ -12,9 +12,9 @@ from cordboard.contract.errors import CordboardError
 from cordboard.contract.ice import ice_config, parse_ice_servers
 from cordboard.ice_client import check_server, targets_of
 from cordboard.settings import load
+from cordboard.up.ports import free_port
 from docs_support import ROOT, codes, rows
 from ice.ice_support import SECRET, Turn, turnserver
-from plane_support import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = (ROOT / "docs" / "turn.md").read_text(encoding="utf-8")

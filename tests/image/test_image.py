@@ -18,8 +18,9 @@ import aiohttp
 import pytest
 
 from chart.chart_support import tool
+from cordboard.up.ports import free_port
 from image.image_support import ROOT, Images, Storage, base
-from plane_support import HEADERS, SECRET, STOP_S, free_port, own_database
+from plane_support import HEADERS, SECRET, STOP_S, own_database
 from tests_support import until
 
 MB = 1 << 20

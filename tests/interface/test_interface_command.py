@@ -9,6 +9,8 @@ import sys
 import aiohttp
 import pytest
 
+from cordboard.up.ports import free_port
+
 
 async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CORDBOARD_", "BOT_CONTROL"))}
@@ -20,15 +22,16 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
     )
 
 
-async def test_interface_serves_until_sigterm(unused_tcp_port: int) -> None:
+async def test_interface_serves_until_sigterm() -> None:
     """It is healthy without a gateway, warns of the missing secret, and exits with 0."""
-    process = await start("--port", str(unused_tcp_port))
+    port = free_port()
+    process = await start("--port", str(port))
     assert process.stdout is not None
     said = ""
     while '"message":"Listening"' not in said:
         said += (await process.stdout.readline()).decode()
     assert re.search(r"CORDBOARD_SESSION_SECRET is not set", said)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         for path in ("/healthz", "/readyz"):
             async with client.get(path) as answer:
                 assert answer.status == 200

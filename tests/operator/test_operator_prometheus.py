@@ -17,7 +17,8 @@ import pytest
 
 from cordboard.kube import load_yaml
 from cordboard.processes import die_with_parent
-from plane_support import HEADERS, Part, Processes, ask, free_port, own_database, ready
+from cordboard.up.ports import free_port
+from plane_support import HEADERS, Part, Processes, ask, own_database, ready
 from tests_support import until
 
 ALARMS = Path(__file__).parents[2] / "deploy" / "alarms.yaml"

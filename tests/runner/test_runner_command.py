@@ -17,7 +17,8 @@ from cordboard.contract.launch import Launch
 from cordboard.processes import children_of
 from cordboard.store import RedisStore
 from cordboard.store.keys import Keys
-from plane_support import Part, Processes, ask, free_port, gone_within, is_running, parent_of, ready
+from cordboard.up.ports import free_port
+from plane_support import Part, Processes, ask, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
 

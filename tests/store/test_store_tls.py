@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.store import open_store
-from plane_support import free_port
+from cordboard.up.ports import free_port
 from redis_support import SLOTS, cluster_port, wait_for
 from server_support import name_of, programs, serving
 

@@ -17,12 +17,13 @@ from cordboard.operator.plan import Sign
 from cordboard.operator.runner_client import SessionRunners
 from cordboard.settings import Settings
 from cordboard.store import RedisStore
+from cordboard.up.ports import free_port
 from cordboard.up.start_plan import STOP_ORDER, Options, component_arguments
 from cordboard.web import tls
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
 from parts_support import make
-from plane_support import SECRET, Part, Processes, free_port, own_database
+from plane_support import SECRET, Part, Processes, own_database
 from tests_support import until
 from tls_support import Authority, authority
 

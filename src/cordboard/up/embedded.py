@@ -27,6 +27,7 @@ from typing import IO, Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.processes import die_with_parent
+from cordboard.up.ports import free_port
 
 # A server with a large append-only file needs the longest; an empty one is there within 0.1 s.
 START_TIMEOUT_S: Final = 10.0
@@ -79,7 +80,7 @@ class EmbeddedServer:
         self._reader: threading.Thread | None = None
         self._socket = _socket_path(self._dir) if private else None
         self._password = secrets.token_urlsafe(32) if private else ""
-        self.port = (port or 0) if private else _free_port()
+        self.port = (port or 0) if private else free_port()
         self.program = find_server()
         self._executable = self.program
         if private and not readable:
@@ -288,10 +289,3 @@ def _unreadable_copy(program: str, directory: Path) -> str:
     except (OSError, subprocess.SubprocessError):  # a full disk, or one mounted with noexec
         return program
     return str(copy)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

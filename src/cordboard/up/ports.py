@@ -56,16 +56,25 @@ def _reserve(name: str, port: int, reserved: contextlib.ExitStack) -> int:
     return chosen
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on now, and that no connection takes."""
+    return free_ports({"any": 0})["any"]
+
+
+def first_connection_port() -> int:
+    """Return the lowest port that the kernel gives to connections; 0 if that is not known."""
+    try:
+        return int(_CONNECTIONS_PORTS.read_text().split()[0])
+    except (OSError, ValueError):
+        return 0
+
+
 def _bind_any(listener: socket.socket) -> int:
     """Bind to a free port that the kernel gives to no connection, and return it.
 
     Any other one could be taken by a connection until the component listens there.
     """
-    try:
-        end = int(_CONNECTIONS_PORTS.read_text().split()[0])
-    except (OSError, ValueError):
-        end = 0
-    candidates = range(_FREE_FROM, end)
+    candidates = range(_FREE_FROM, first_connection_port())
     for port in random.sample(candidates, min(_TRIES, len(candidates))):
         with contextlib.suppress(OSError):
             listener.bind((HOST, port))
