@@ -29,6 +29,12 @@ def test_notes_warn_of_what_does_not_work_yet() -> None:
     assert [value for value in values if value in told] == []
 
 
+def test_notes_say_what_an_adapter_must_do() -> None:
+    """An HPA adds up what the adapter serves; KEDA asks for the maximum itself."""
+    assert "maximum" in notes(REDIS, {"runner": {"autoscaling": {"kind": "hpa"}}})
+    assert "maximum" not in notes(REDIS)
+
+
 def test_notes_say_who_keeps_the_secret() -> None:
     """A Secret that the chart has created outlives the release, and must not meet GitOps."""
     assert "GitOps" in notes(REDIS)

@@ -254,6 +254,21 @@ def test_autoscaler_determines_the_replicas(kind: str) -> None:
     else:
         (trigger,) = scaler["spec"]["triggers"]
         assert trigger["metadata"]["threshold"] == "6"
+        # No value means that the number stays, as docs/warm-runners.md says.
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_examples_of_autoscalers_are_as_careful_as_the_chart() -> None:
+    """A lost series removes no runner with KEDA, and the adapter of an HPA does not add the operators up."""
+    page = (ROOT / "docs" / "warm-runners.md").read_text(encoding="utf-8")
+    examples = [text.removeprefix("yaml\n") for text in page.split("```")[1::2]]
+    (keda,) = [text for text in examples if "kind: ScaledObject" in text]
+    (trigger,) = yaml.safe_load(keda)["spec"]["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    (adapter,) = [text for text in examples if "externalRules" in text]
+    (rule,) = yaml.safe_load(adapter)["externalRules"]
+    assert rule["seriesQuery"] == "cordboard_slots_wanted"
+    assert rule["metricsQuery"].startswith("max(")
 
 
 def test_versions_are_those_of_the_cluster() -> None:
