@@ -439,6 +439,27 @@ class TestDrain:
         assert (record.state, record.attempt, record.recovery) == ("queued", 1, "draining")
         assert record.epoch > launch.epoch
 
+    @pytest.mark.parametrize(
+        ("end", "reason"),
+        [("", "bot_finished"), ("raise ValueError('expected error')", "bot_crashed")],
+    )
+    async def test_session_whose_bot_has_ended_is_not_handed_over(
+        self, plane: Processes, store: RedisStore, end: str, reason: str
+    ) -> None:
+        """A runner that drains while the bot's exit handlers run leaves nothing to another runner."""
+        text = "import atexit, time\natexit.register(time.sleep, 600)\nasync def bot(args):\n"
+        text += f"    atexit.register(print, 'exit handlers run', flush=True)\n    {end}\n"
+        (plane.directory / "ending.py").write_text(text)
+        part = plane.spawn("runner", "--bot", "ending.py", "--grace", "0")
+        await ready(part)
+        runner = Runner(part, store, new_client())
+        launch = await runner.run("")
+        await until(lambda: "exit handlers run" in str(runner.lines(launch)))
+        part.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(part.ended, 40) == 0
+        record = await store.session(launch.session_id)
+        assert (record.reason, record.epoch) == (reason, launch.epoch)
+
 
 class TestCold:
     async def once(

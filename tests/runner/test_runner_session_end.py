@@ -14,6 +14,7 @@ from cordboard.store import RedisStore
 
 FINISHED = EndReport("bot_finished", None, is_early=False)
 CRASHED = EndReport("bot_crashed", "ValueError: x", is_early=False)
+LEFT = EndReport("draining", None, is_early=False)
 EARLY = EndReport("bot_crashed", "no memory", is_early=True)
 
 
@@ -67,9 +68,19 @@ EARLY = EndReport("bot_crashed", "no memory", is_early=True)
             {"exit_status": 3},
             SessionEnd("bot_crashed", "exit status 3", is_crash_unreported=True),
         ),
+        ({"stop_reason": "draining"}, SessionEnd("runner_lost", hand_over="draining")),
         (
-            {"stop_reason": "draining", "report": FINISHED},
+            {"stop_reason": "draining", "report": LEFT},
             SessionEnd("runner_lost", hand_over="draining"),
+        ),
+        (
+            {"stop_reason": "draining", "report": EARLY},
+            SessionEnd("runner_lost", hand_over="draining"),
+        ),
+        ({"stop_reason": "draining", "report": FINISHED}, SessionEnd("bot_finished")),
+        (
+            {"stop_reason": "draining", "report": CRASHED},
+            SessionEnd("bot_crashed", "ValueError: x"),
         ),
     ],
 )

@@ -150,7 +150,8 @@ class BotRun:
             if self._stop_reason is None and exited.error.code not in {None, 0}:
                 return self._record_crash(exited.error)
         except BaseException as error:
-            return self._record_crash(error)
+            reason, detail = self._record_crash(error)
+            return self._stop_reason or reason, detail
         return self._record_finish(), None
 
     async def _run_bot(self, people: _People, writer: asyncio.StreamWriter) -> str:
@@ -231,6 +232,8 @@ class BotRun:
                 self._keep_context(message.get("context"), writer)
                 self._go.set()
             elif "stop" in message:
+                if self._bot is not None and self._bot.done():
+                    continue  # it has ended by itself, which its report says
                 self._stop_reason = message["stop"]
                 self._go.set()
                 if self._bot is not None and self._is_call_handed_over:

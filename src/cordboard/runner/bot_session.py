@@ -294,6 +294,7 @@ class BotSession:
     ) -> None:
         """Wait for the end of the process, end what it started, and write the session's end."""
         exit_status = await self.host.fork_server.wait(process)
+        stop_reason = self._stop_reason  # one that comes later has stopped nothing
         faults.point("runner.ended")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_MESSAGES_S):
@@ -304,7 +305,7 @@ class BotSession:
         await capture.wait()
         channel.close()
         end = session_end(
-            stop_reason=self._stop_reason,
+            stop_reason=stop_reason,
             is_self_killed=self._lease_page.is_self_killed,
             report=channel.end_report,
             exit_status=exit_status,

@@ -62,7 +62,8 @@ def session_end(
     """Return why a session ended. The first of these that applies decides.
 
     Args:
-        stop_reason: The reason for which the supervisor stopped the bot, if it did.
+        stop_reason: The reason for which the supervisor stopped the bot, if it did. With the reason ``draining``
+            the session goes on elsewhere, unless the process reported that its bot had ended before.
         is_self_killed: Whether the bot process killed itself because its lease was not renewed.
         report: What the process reported.
         exit_status: Its exit status, negative for a signal; None if the fork server ended as well.
@@ -70,13 +71,12 @@ def session_end(
         may_restart: Whether the session of a bot that was killed goes on.
     """
     is_unreported = report is None or report.is_early
-    if stop_reason is not None:
+    # SIGTERM during the import of a bot may look like an error of its file.
+    if stop_reason == DRAINING and (report is None or report.is_early or report.reason == DRAINING):
+        return SessionEnd("runner_lost", hand_over="draining")
+    if stop_reason is not None and stop_reason != DRAINING:
         crashed = stop_reason == "bot_crashed"
-        return SessionEnd(
-            "runner_lost" if stop_reason == DRAINING else stop_reason,
-            hand_over="draining" if stop_reason == DRAINING else None,
-            is_crash_unreported=crashed and is_unreported,
-        )
+        return SessionEnd(stop_reason, is_crash_unreported=crashed and is_unreported)
     if is_self_killed:
         return SessionEnd("lease_lost")
     if report is not None:
