@@ -59,10 +59,18 @@ async def test_last_end_report_counts_and_its_detail_is_cut() -> None:
 
 async def test_invalid_message_changes_nothing() -> None:
     """A value of the wrong type neither ends the listener nor counts as a report."""
-    channel = channel_with(b'{"ended":[]}\n{"lag_ms":"x"}\n[]\n{"loaded":true}\n')
+    number = b"1" * 400  # an integer that no float can hold
+    lag = b'{"lag_ms":%b}\n{"lag_ms":-1}\n' % number
+    channel = channel_with(b'{"ended":[]}\n{"lag_ms":"x"}\n[]\n' + lag + b'{"loaded":true}\n')
     await channel.listen()
     assert channel.is_loaded.is_set()
+    assert channel.loop_lag_ms < 1e6
     assert channel.end_report is None
+
+
+async def test_message_of_any_depth_ends_the_channel_at_most() -> None:
+    """Like any line that is not JSON; the session's end is written after the listener's."""
+    await channel_with(b"[" * 100_000 + b"\n").listen()
 
 
 async def test_body_that_fits_into_no_message_is_refused() -> None:

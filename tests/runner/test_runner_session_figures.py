@@ -52,6 +52,7 @@ def test_values_that_make_no_sense_do_not_count(value: Any) -> None:
     summary = figures(
         event("turn.ended", user_bot_latency_ms=value),
         event("speech.ended", who="user", ms=value),
+        event("speech.ended", who=value, ms=1000),
         {"event": "turn.ended", "meta": value},
         {"message": DROPPED, "meta": {"lines": value}},
     )

@@ -1,7 +1,6 @@
 """One session on this runner, from the fork of its bot process to the written end."""
 
 import asyncio
-import contextlib
 import signal
 import socket
 import time
@@ -296,9 +295,8 @@ class BotSession:
         exit_status = await self.host.fork_server.wait(process)
         stop_reason = self._stop_reason  # one that comes later has stopped nothing
         faults.point("runner.ended")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_MESSAGES_S):
-                await asyncio.shield(listening)
+        # Unlike an await of the task, this does not raise what the task has raised.
+        await asyncio.wait({listening}, timeout=LAST_MESSAGES_S)
         has_run = self.status in {"running", "stopping"}
         self.signal(signal.SIGKILL)  # what the bot started and left in its group
         await self.host.fork_server.kill_orphans()  # and what has left the group

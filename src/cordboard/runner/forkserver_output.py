@@ -17,6 +17,7 @@ from typing import Final
 
 from cordboard.context import EMPTY
 from cordboard.emit import forward_line, raw
+from cordboard.runner.output_capture import write_or_report
 from cordboard.runner.pipes import LINE_MAX_BYTES
 from cordboard.runner.record_filter import filter_import_record
 
@@ -67,7 +68,12 @@ class ForkServerOutput:
     def _forward(self) -> None:
         with os.fdopen(self._read_end, "rb") as lines:
             while line := lines.readline(LINE_MAX_BYTES):
-                if line.startswith(b"{"):
-                    forward_line(line, service="bot", context=EMPTY, accept=filter_import_record)
-                elif line.strip():
-                    raw(line.decode("utf-8", "replace"), service="bot", context=EMPTY)
+                if line.strip():
+                    write_or_report(_forward_line, line)
+
+
+def _forward_line(line: bytes) -> None:
+    if line.startswith(b"{"):
+        forward_line(line, service="bot", context=EMPTY, accept=filter_import_record)
+    else:
+        raw(line.decode("utf-8", "replace"), service="bot", context=EMPTY)

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cordboard.context import Context
-from cordboard.emit import forward_line, raw
+from cordboard.emit import forward_line, get_logger, raw
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.record_filter import filter_bot_record
 from cordboard.runner.session_figures import SessionFigures
@@ -23,6 +24,11 @@ LINE_MAX_BYTES: Final = 256 * 1024
 # How long the rest of the output may take after the process has ended. Everything that it wrote is in
 # the pipes already; only a process that it started can hold them open for longer.
 DRAIN_S: Final = 1.0
+
+# So much of a line that cannot be forwarded is reported.
+_REPORTED_BYTES: Final = 1000
+
+log = get_logger("output")
 
 
 class LineSink(ABC):
@@ -116,13 +122,12 @@ async def _forward(descriptor: int, sink: LineSink) -> None:
             *lines, rest = (rest + chunk).split(b"\n")
             _write_lines(sink, lines)
             if len(rest) > LINE_MAX_BYTES:
-                sink.write(rest)
+                _write_lines(sink, [rest])
                 rest = b""
             # A bot that floods its output must not occupy the event loop.
             await asyncio.sleep(0)
     finally:
-        with contextlib.suppress(Exception):
-            _write_lines(sink, [rest])
+        _write_lines(sink, [rest])
         os.close(descriptor)
 
 
@@ -143,4 +148,18 @@ async def _read_chunk(descriptor: int) -> bytes:
 def _write_lines(sink: LineSink, lines: list[bytes]) -> None:
     for line in lines:
         if line.strip():
-            sink.write(line)
+            write_or_report(sink.write, line)
+
+
+def write_or_report(write: Callable[[bytes], object], line: bytes) -> None:
+    """Write a line of a bot, or report that this failed: what a bot writes must never end the reading of its output.
+
+    Args:
+        write: Forwards the line.
+        line: One line, as the bot wrote it.
+    """
+    try:
+        write(line)
+    except Exception as error:  # noqa: BLE001 - whatever a line leads to
+        text = line[:_REPORTED_BYTES].decode("utf-8", "replace")
+        log.warning("A line of the bot could not be forwarded", error=error, line=text)

@@ -41,6 +41,9 @@ EXIT_GRACE_S: Final = 5.0
 # How often a bot process reports how late its event loop is. The supervisor takes silence as lag.
 LAG_PERIOD_S: Final = 1.0
 
+# A longer time of an event loop is none.
+TIME_MAX_MS: Final = 1e12
+
 DRAINING: Final = "draining"
 """The reason with which a bot is stopped so that another runner continues its session."""
 
@@ -151,7 +154,7 @@ async def receive(reader: asyncio.StreamReader) -> dict[str, Any] | None:
         if not line:
             return None
         message: dict[str, Any] = _decode(line)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return message
 
@@ -165,7 +168,7 @@ def is_valid(message: Any) -> bool:
         return False
     status = message.get("status")
     return (
-        isinstance(message.get("lag_ms", 0.0), float | int)
+        _is_time(message.get("lag_ms", 0.0))
         and isinstance(message.get("ended", ""), str)
         and isinstance(message.get("detail", ""), str | None)
         and isinstance(message.get("context", {}), dict)
@@ -176,3 +179,8 @@ def is_valid(message: Any) -> bool:
             )
         )
     )
+
+
+def _is_time(value: Any) -> bool:
+    """Return whether `value` is a number of milliseconds. JSON allows integers that no float can hold."""
+    return isinstance(value, float | int) and 0 <= value < TIME_MAX_MS

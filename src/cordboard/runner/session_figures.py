@@ -26,7 +26,7 @@ class SessionFigures:
     turns: int = 0
     errors: int = 0
     lines_dropped: int = 0
-    _speech_ms: dict[str, float] = field(default_factory=dict)
+    _speech_ms: dict[str, float] = field(default_factory=lambda: {"user": 0.0, "bot": 0.0})
     _latencies_ms: list[float] = field(default_factory=list)
     _worst_ms: float | None = None
 
@@ -41,8 +41,8 @@ class SessionFigures:
                 self._note_latency(_number(meta.get("user_bot_latency_ms")))
             case "speech.ended":
                 who, ms = meta.get("who"), _number(meta.get("ms"))
-                if who in {"user", "bot"} and ms is not None:
-                    self._speech_ms[who] = self._speech_ms.get(who, 0.0) + ms
+                if isinstance(who, str) and who in self._speech_ms and ms is not None:
+                    self._speech_ms[who] += ms
             case "service.error" | "bot.crashed":
                 self.errors += 1
             case None if record.get("message") == DROPPED:
@@ -53,8 +53,8 @@ class SessionFigures:
         ordered = sorted(self._latencies_ms)
         found = {
             "turns": self.turns,
-            "user_speech_s": round(self._speech_ms.get("user", 0.0) / 1000, 1),
-            "bot_speech_s": round(self._speech_ms.get("bot", 0.0) / 1000, 1),
+            "user_speech_s": round(self._speech_ms["user"] / 1000, 1),
+            "bot_speech_s": round(self._speech_ms["bot"] / 1000, 1),
             "latency_worst_ms": self._worst_ms,
             "latency_median_ms": ordered[len(ordered) // 2] if ordered else None,
             "errors": self.errors,
