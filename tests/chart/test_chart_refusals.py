@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from chart.chart_support import ALL, REDIS, merged, refusal, render
+from cordboard.settings.loading import FIELDS
 
 OPEN = merged(ALL, {"settings": {"interface_login": "name"}})
 
@@ -111,6 +112,18 @@ def test_contradictions_are_refused(values: dict[str, Any], name: str) -> None:
         ({"gateway": {"lameDuckSeconds": 40}}, "gateway.terminationGrace"),
         ({"interface": {"terminationGracePeriodSeconds": 5}}, "interface.terminationGrace"),
         ({"edge": {"terminationGracePeriodSeconds": 20}}, "edge.terminationGrace"),
+        ({"settings": {"stream_grace_s": 581}}, "edge.terminationGrace"),
+        ({"operator": {"terminationGracePeriodSeconds": 19}}, "operator.terminationGrace"),
+        (
+            {
+                "coldRunners": {
+                    "template": {
+                        "spec": {"template": {"spec": {"terminationGracePeriodSeconds": 15}}}
+                    }
+                }
+            },
+            "coldRunners.template",
+        ),
     ],
     ids=lambda item: "" if isinstance(item, dict) else item,
 )
@@ -119,6 +132,45 @@ def test_what_the_api_or_a_component_would_refuse_later_is_refused(
 ) -> None:
     """An installation that cannot work ends before it has begun, and the message names the value."""
     assert name in refusal(ALL, values)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "lease_s = 7",
+        "'shards' = 2\n[bots]\ndefault = '/app/bot.py'\n",
+        '# the capacity\n  "runner_capacity"=8\n\n  [phone]\n',
+        "interface_login = 'name'",
+        "ice_servers = [\n  {urls = 'turn:turn.example.org', username = 'u', credential = 'c'},\n]",
+    ],
+)
+def test_settings_are_not_in_the_tables(config: str) -> None:
+    """The chart would neither see a change that needs a word, nor scale by it, nor keep a password out."""
+    told = refusal(REDIS, {"config": config})
+    (name,) = [name for name in FIELDS if f"settings.{name} " in told]
+    assert name in config
+
+
+def test_tables_may_have_any_key() -> None:
+    """Tables, inline as well; what looks like a setting in one of them is none."""
+    tables = "bots = {default = '/app/bot.py'}\n[environments.prod]\nlease_s = 1\n"
+    render(REDIS, {"config": tables})
+
+
+@pytest.mark.parametrize("component", ["gateway", "operator", "runner", "interface", "edge"])
+@pytest.mark.parametrize("setting", ["lease_s", "shards", "runner_capacity"])
+def test_settings_that_the_chart_reads_are_not_variables(component: str, setting: str) -> None:
+    """A component with a value of its own would not start beside the others, or would not be scaled by it."""
+    variables = [{"name": f"CORDBOARD_{setting.upper()}", "value": "7"}]
+    assert f"settings.{setting}" in refusal(REDIS, {component: {"env": variables}})
+
+
+def test_settings_that_the_chart_reads_are_no_variables_of_jobs() -> None:
+    """Cold runners share their values with the others."""
+    runner = {"name": "runner", "env": [{"name": "CORDBOARD_LEASE_S", "value": "7"}]}
+    template = {"spec": {"template": {"spec": {"containers": [runner]}}}}
+    told = refusal(REDIS, {"coldRunners": {"enabled": True, "template": template}})
+    assert "settings.lease_s" in told
 
 
 def test_prometheus_needs_the_scrape_secret() -> None:

@@ -239,6 +239,15 @@ def test_grace_periods_fit_into_those_of_the_pods() -> None:
         assert "--lame-duck=5" in container["args"]
 
 
+@pytest.mark.parametrize("grace", [0, 580])
+def test_own_grace_of_streams_stays(grace: int) -> None:
+    """A setting that fits into the grace period takes precedence over that of the chart; 0 is one, too."""
+    found = render(ALL, {"settings": {"stream_grace_s": grace}})
+    assert "CORDBOARD_STREAM_GRACE_S" not in variables_of(found, "edge")
+    data = named(found, "ConfigMap", "cordboard-settings")["data"]
+    assert data["CORDBOARD_STREAM_GRACE_S"] == str(grace)
+
+
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
 def test_autoscaler_determines_the_replicas(kind: str) -> None:
     """With an autoscaler the Deployment has no `replicas`, which each upgrade would reset."""

@@ -12,6 +12,7 @@
 {{- if and .Values.secret.name .Values.secret.values -}}
 {{- fail "secret.values is for a Secret that the chart creates: put these keys into the Secret of secret.name, and their names into secret.keys." -}}
 {{- end -}}
+{{- include "cordboard.checkPlaces" . -}}
 {{- include "cordboard.checkSecrets" . -}}
 {{- include "cordboard.checkInterface" . -}}
 {{- range $name := list "interface" "edge" -}}
@@ -28,6 +29,34 @@
 {{- include "cordboard.checkScaling" . -}}
 {{- include "cordboard.checkGrace" . -}}
 {{- include "cordboard.checkShared" . -}}
+{{- end -}}
+
+{{/* What the chart checks and renders follows from settings, which must not be elsewhere. It cannot read what `envFrom` names. */}}
+{{- define "cordboard.checkPlaces" -}}
+{{- $beforeTables := regexReplaceAll "(?ms)^[ \\t]*\\[.*" .Values.config "" -}}
+{{- range regexFindAll "(?m)^[ \\t]*[\"']?[A-Za-z0-9_]+[\"']?[ \\t]*=" $beforeTables -1 -}}
+{{- $name := regexFind "[A-Za-z0-9_]+" . -}}
+{{- if not (has $name (list "bots" "cells" "environments" "logs" "phone" "prices")) -}}
+{{- fail (printf "config: expected tables alone, such as [phone] and [bots.NAME], got %s: set settings.%s instead." $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $envs := dict -}}
+{{- range $component := list "gateway" "operator" "runner" "interface" "edge" -}}
+{{- $_ := set $envs (printf "%s.env" $component) (index $.Values $component "env") -}}
+{{- end -}}
+{{- if .Values.coldRunners.enabled -}}
+{{- range dig "spec" "template" "spec" "containers" list .Values.coldRunners.template -}}
+{{- $_ := set $envs (printf "coldRunners.template (container %v)" .name) (default list .env) -}}
+{{- end -}}
+{{- end -}}
+{{- range $place, $env := $envs -}}
+{{- range $env -}}
+{{- $name := trimPrefix "cordboard_" (lower .name) -}}
+{{- if and (hasPrefix "CORDBOARD_" .name) (has $name (list "shards" "lease_s" "record_kept_hours" "runner_capacity" "interface_login" "stream_grace_s")) -}}
+{{- fail (printf "%s: %s: set settings.%s instead." $place .name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "cordboard.checkInterface" -}}
@@ -103,6 +132,18 @@
 {{- if and (dig "enabled" true $part) (lt (int $part.terminationGracePeriodSeconds) (int $least)) -}}
 {{- fail (printf "%s.terminationGracePeriodSeconds: expected %d or more (%s.lameDuckSeconds and %d s to stop), got %v." $name $least $name $rest $part.terminationGracePeriodSeconds) -}}
 {{- end -}}
+{{- end -}}
+{{- $streams := include "cordboard.setting" (list . "stream_grace_s" "") -}}
+{{- $least := add .Values.edge.lameDuckSeconds (int $streams) 15 -}}
+{{- if and .Values.edge.enabled $streams (lt (int .Values.edge.terminationGracePeriodSeconds) (int $least)) -}}
+{{- fail (printf "edge.terminationGracePeriodSeconds: expected %d or more (edge.lameDuckSeconds, settings.stream_grace_s and 15 s to stop), got %v. Without settings.stream_grace_s, streams go on for as long as the grace period allows." $least .Values.edge.terminationGracePeriodSeconds) -}}
+{{- end -}}
+{{- if lt (int .Values.operator.terminationGracePeriodSeconds) 20 -}}
+{{- fail (printf "operator.terminationGracePeriodSeconds: expected 20 or more, of which an operator needs up to 15 to finish its hand-overs, got %v." .Values.operator.terminationGracePeriodSeconds) -}}
+{{- end -}}
+{{- $cold := dig "spec" "template" "spec" "terminationGracePeriodSeconds" 45 .Values.coldRunners.template -}}
+{{- if and .Values.coldRunners.enabled (lt (int $cold) 16) -}}
+{{- fail (printf "coldRunners.template: terminationGracePeriodSeconds: expected 16 or more, of which a runner needs 15 to hand its call over, got %v." $cold) -}}
 {{- end -}}
 {{- if and .Values.runner.enabled (lt (int .Values.runner.terminationGracePeriodSeconds) 16) -}}
 {{- fail (printf "runner.terminationGracePeriodSeconds: expected 16 or more, of which a runner needs 15 to hand its calls over, got %v." .Values.runner.terminationGracePeriodSeconds) -}}

@@ -94,9 +94,10 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- end -}}
 {{- end -}}
 
-{{/* A setting, or the default. Call: (list $ NAME DEFAULT). */}}
+{{/* A setting, or the default; 0 and false are values. Call: (list $ NAME DEFAULT). */}}
 {{- define "cordboard.setting" -}}
-{{- include "cordboard.settingText" (default (index . 2) (get (index . 0).Values.settings (index . 1))) -}}
+{{- $value := get (index . 0).Values.settings (index . 1) -}}
+{{- include "cordboard.settingText" (ternary (index . 2) $value (or (kindIs "invalid" $value) (eq (toString $value) ""))) -}}
 {{- end -}}
 
 {{- define "cordboard.gatewayUrl" -}}
