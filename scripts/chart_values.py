@@ -26,6 +26,7 @@ _NO_SETTINGS = ("redis_url", "kubernetes_", "tls_cert", "tls_key", "log_")
 
 # Keys of the Secret that a component gets only if the values name them (templates/_helpers.tpl).
 _OPTIONAL_KEYS = (
+    "CORDBOARD_ICE_SERVERS",
     "CORDBOARD_INTERFACE_LOGIN_SECRET",
     "CORDBOARD_OIDC_CLIENT_SECRET",
     "CORDBOARD_SCRAPE_SECRET",

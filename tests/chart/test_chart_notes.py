@@ -27,6 +27,8 @@ def test_notes_warn_of_what_does_not_work_yet() -> None:
     settings = {"public_keys": ["pk_0123456789abcdef"], "ice_servers": ["stun:stun.example.org"]}
     told = notes(ALL, {"settings": settings})
     assert [value for value in values if value in told] == []
+    servers = {"secret": {"values": {"CORDBOARD_ICE_SERVERS": "stun:stun.example.org"}}}
+    assert "settings.ice_servers" not in notes(REDIS, servers)
 
 
 def test_notes_say_what_an_adapter_must_do() -> None:

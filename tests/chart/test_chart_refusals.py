@@ -106,6 +106,7 @@ def test_contradictions_are_refused(values: dict[str, Any], name: str) -> None:
         ({"interface": {"httpRoute": {"parentRefs": []}}}, "interface.httpRoute.parentRefs"),
         ({"edge": {"httpRoute": {"parentRefs": []}}}, "edge.httpRoute.parentRefs"),
         ({"secret": {"values": {"BOT_CONTROL_SHARED_SECRET": "short"}}}, "16 or more"),
+        ({"secret": {"values": {"CORDBOARD_INTERFACE_LOGIN_SECRET": "short"}}}, "16 or more"),
         ({"runner": {"autoscaling": {"minReplicas": 0}}}, "autoscaling.minReplicas"),
         ({"runner": {"autoscaling": {"minReplicas": 21}}}, "autoscaling.maxReplicas"),
         ({"runner": {"terminationGracePeriodSeconds": 15}}, "runner.terminationGrace"),
@@ -189,8 +190,38 @@ def test_turn_server_needs_credentials(server: object) -> None:
     servers: dict[str, Any] = {"settings": {"ice_servers": ["stun:stun.example.org", server]}}
     assert "CORDBOARD_TURN_SECRET" in refusal(REDIS, servers)
     render(REDIS, servers, {"secret": {"values": {"CORDBOARD_TURN_SECRET": "of the server"}}})
-    fixed = {"urls": "turn:turn.example.org", "username": "u", "credential": "c"}
-    render(REDIS, {"settings": {"ice_servers": [fixed]}})
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"urls": "turn:turn.example.org", "username": "u", "credential": "hunter2"},
+        '{"urls": "turn:turn.example.org", "username": "u", "credential": "hunter2"}',
+    ],
+    ids=["table", "text"],
+)
+def test_password_of_a_turn_server_is_in_the_secret_alone(server: object) -> None:
+    """Settings are a ConfigMap. The message names the way out, and not the password."""
+    told = refusal(REDIS, {"settings": {"ice_servers": [server]}})
+    assert "CORDBOARD_ICE_SERVERS" in told
+    assert "hunter2" not in told
+
+
+def test_ice_servers_have_one_place() -> None:
+    """The variable of the Secret would hide the setting."""
+    both = {
+        "settings": {"ice_servers": ["stun:stun.example.org"]},
+        "secret": {"values": {"CORDBOARD_ICE_SERVERS": "stun:stun.example.org"}},
+    }
+    assert "settings.ice_servers" in refusal(REDIS, both)
+
+
+@pytest.mark.parametrize("password", ["short", "with a space and more", "p@ssword-p@ssword"])
+def test_password_of_the_bundled_valkey_fits_into_a_url(password: str) -> None:
+    """Components get it as a part of the URL of Redis."""
+    own = {"bundled": {"enabled": True}}
+    values = {"redis": own, "secret": {"values": {"VALKEY_PASSWORD": password}}}
+    assert "VALKEY_PASSWORD" in refusal(values)
 
 
 def test_identity_provider_needs_an_address_to_send_people_back_to() -> None:

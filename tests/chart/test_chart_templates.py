@@ -167,6 +167,29 @@ def test_no_object_but_the_secret_has_a_secret() -> None:
     assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
+@pytest.mark.parametrize("as_files", [True, False])
+def test_fixed_password_of_a_turn_server_is_a_reference(as_files: bool) -> None:
+    """Gateways, warm and cold runners get the servers as a variable, which refers to the Secret."""
+    servers = '[{"urls": "turn:turn.example.org", "username": "u", "credential": "hunter2"}]'
+    secret = {"asFiles": as_files, "values": {"CORDBOARD_ICE_SERVERS": servers}}
+    found = render(ALL, {"secret": secret})
+    (own,) = of_kind(found, "Secret")
+    assert [
+        item["kind"] for item in found if item is not own and "hunter2" in json.dumps(item)
+    ] == []
+    reference = {"secretKeyRef": {"name": "cordboard", "key": "CORDBOARD_ICE_SERVERS"}}
+    for component in COMPONENTS:
+        variables = variables_of(found, component)
+        expected = reference if component in {"gateway", "runner"} else None
+        assert variables.get("CORDBOARD_ICE_SERVERS") == expected
+        assert "CORDBOARD_ICE_SERVERS_FILE" not in variables
+        assert "CORDBOARD_ICE_SERVERS" not in json.dumps(pod_of(found, component)["volumes"])
+    base = yaml.safe_load(named(found, "ConfigMap", "cordboard-job")["data"]["job.yaml"])
+    launch = Launch("call-7", "webrtc:demo", epoch=1)
+    pod = job_manifest(launch, Template(image="bots", base=base))["spec"]["template"]["spec"]
+    assert {"name": "CORDBOARD_ICE_SERVERS", "valueFrom": reference} in pod["containers"][0]["env"]
+
+
 def test_existing_secret_is_used_and_none_created() -> None:
     """With `secret.name` the chart has no Secret of its own; optional keys are those that it is told of."""
     values = merged(ALL, {"redis": {"url": ""}, "podMonitor": {"enabled": False}})
@@ -189,12 +212,10 @@ def test_settings_become_variables() -> None:
         "interface_log_total_bytes_per_s": 12345678,
         "open_websockets": True,
         "public_keys": ["pk_0123456789abcdef", "sales=pk_fedcba9876543210"],
-        "ice_servers": [
-            "stun:stun.example.org",
-            {"urls": "turn:turn.example.org", "username": "u", "credential": "c"},
-        ],
+        "ice_servers": ["stun:stun.example.org", {"urls": ["turn:turn.example.org"]}],
     }
-    found = render(REDIS, {"settings": settings})
+    secret = {"values": {"CORDBOARD_TURN_SECRET": "of the server"}}
+    found = render(REDIS, {"settings": settings, "secret": secret})
     data = named(found, "ConfigMap", "cordboard-settings")["data"]
     assert json.loads(data.pop("CORDBOARD_ICE_SERVERS")) == settings["ice_servers"]
     assert data == {

@@ -60,10 +60,14 @@ async def test_bundled_valkey_needs_its_password(server: tuple[int, str]) -> Non
             await unknown.ping()
 
 
-def test_url_of_the_bundled_valkey_is_in_the_secret() -> None:
-    """Components find it by the URL in their Secret, which names its Service."""
-    found = render(BUNDLED)
+@pytest.mark.parametrize(
+    "own", [{}, {"VALKEY_PASSWORD": "hunter2-hunter2-hunter2"}], ids=["made", "own"]
+)
+def test_url_of_the_bundled_valkey_is_in_the_secret(own: dict[str, str]) -> None:
+    """Components find it by the URL in their Secret, which names its Service and has its password."""
+    found = render(BUNDLED, {"secret": {"values": own}})
     (secret,) = of_kind(found, "Secret")
     data = {name: base64.b64decode(text).decode() for name, text in secret["data"].items()}
+    assert own.items() <= data.items()
     assert data["REDIS_URL"] == f"redis://:{data['VALKEY_PASSWORD']}@cordboard-valkey:6379/0"
     assert named(found, "Service", "cordboard-valkey")["spec"]["ports"][0]["port"] == 6379

@@ -88,23 +88,32 @@
 {{- if hasKey .Values.secret.values "REDIS_URL" -}}
 {{- fail "secret.values.REDIS_URL: set redis.url instead." -}}
 {{- end -}}
-{{- range $key := list "BOT_CONTROL_SHARED_SECRET" "CORDBOARD_SESSION_SECRET" "CORDBOARD_SCRAPE_SECRET" -}}
+{{- range $key := list "BOT_CONTROL_SHARED_SECRET" "CORDBOARD_SESSION_SECRET" "CORDBOARD_SCRAPE_SECRET" "CORDBOARD_INTERFACE_LOGIN_SECRET" -}}
 {{- $value := get $.Values.secret.values $key -}}
 {{- if and (hasKey $.Values.secret.values $key) (lt (len $value) 16) -}}
-{{- fail (printf "secret.values.%s: expected 16 or more characters, got %d. Without a value, the chart generates one." $key (len $value)) -}}
+{{- fail (printf "secret.values.%s: expected 16 or more characters, got %d.%s" $key (len $value) (ternary "" " Without a value, the chart generates one." (eq $key "CORDBOARD_INTERFACE_LOGIN_SECRET"))) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.podMonitor.enabled (not (include "cordboard.hasKey" (list . "CORDBOARD_SCRAPE_SECRET"))) -}}
 {{- fail "podMonitor.enabled: Prometheus needs the scrape secret: give the Secret of secret.name the key CORDBOARD_SCRAPE_SECRET, and list it in secret.keys." -}}
 {{- end -}}
-{{- if not (include "cordboard.hasKey" (list . "CORDBOARD_TURN_SECRET")) -}}
-{{- range $server := default list .Values.settings.ice_servers -}}
-{{- $isTable := kindIs "map" $server -}}
-{{- $urls := ternary (get (ternary $server dict $isTable) "urls") $server $isTable -}}
-{{- $hasCredentials := and $isTable (get (ternary $server dict $isTable) "username") -}}
-{{- if and (regexMatch "turns?:" (toString $urls)) (not $hasCredentials) -}}
-{{- fail (printf "settings.ice_servers: %v has no credentials: give the Secret the key CORDBOARD_TURN_SECRET (secret.keys or secret.values), or write username and credential beside its urls." $urls) -}}
+{{- if hasKey .Values.secret.values "VALKEY_PASSWORD" -}}
+{{- if not (regexMatch "^[A-Za-z0-9._~-]{16,}$" (get .Values.secret.values "VALKEY_PASSWORD")) -}}
+{{- fail "secret.values.VALKEY_PASSWORD: expected 16 or more of A-Z a-z 0-9 . _ ~ -, because it is a part of a URL. Without a value, the chart generates one." -}}
 {{- end -}}
+{{- end -}}
+{{- $servers := default list .Values.settings.ice_servers -}}
+{{- $inSecret := include "cordboard.hasKey" (list . "CORDBOARD_ICE_SERVERS") -}}
+{{- if and $servers $inSecret -}}
+{{- fail "settings.ice_servers has no effect beside the key CORDBOARD_ICE_SERVERS of the Secret: write all servers into one of the two." -}}
+{{- end -}}
+{{- range $server := $servers -}}
+{{- $text := ternary (toJson $server) (toString $server) (kindIs "map" $server) -}}
+{{- if or (contains "credential" $text) (contains "username" $text) -}}
+{{- fail "settings.ice_servers: a server has a username or a credential, and settings are a ConfigMap, which is no place for them: write all servers, as JSON, into the key CORDBOARD_ICE_SERVERS of the Secret (secret.keys or secret.values) instead." -}}
+{{- end -}}
+{{- if and (regexMatch "turns?:" $text) (not (include "cordboard.hasKey" (list $ "CORDBOARD_TURN_SECRET"))) -}}
+{{- fail (printf "settings.ice_servers: %s has no credentials: give the Secret the key CORDBOARD_TURN_SECRET (secret.keys or secret.values). For a fixed username and credential, write all servers, as JSON, into its key CORDBOARD_ICE_SERVERS instead." $text) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

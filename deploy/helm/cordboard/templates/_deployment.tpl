@@ -185,7 +185,7 @@ spec:
               - secret:
                   name: {{ include "cordboard.secretName" $root }}
                   items:
-                    {{- range fromJsonArray (include "cordboard.secretKeys" (list $root $component)) }}
+                    {{- range fromJsonArray (include "cordboard.fileKeys" (list $root $component)) }}
                     - {key: {{ . }}, path: {{ . }}}
                     {{- end }}
               {{- range fromJsonArray (include "cordboard.previousKeys" (list $root $component)) }}
@@ -219,12 +219,13 @@ place for its hash. Call: the dict of "cordboard.deployment". */}}
 
 {{/* The variables of the secrets of a component: paths of files, or references. */}}
 {{- define "cordboard.secretVariables" -}}
-{{- $files := .files -}}
+{{- $files := ternary (fromJsonArray (include "cordboard.fileKeys" (list .root .component))) list .files -}}
 {{- $root := .root -}}
 {{- $keys := fromJsonArray (include "cordboard.secretKeys" (list .root .component)) -}}
 {{- $previous := fromJsonArray (include "cordboard.previousKeys" (list .root .component)) -}}
+{{- if .files }}{{ $files = concat $files $previous }}{{ end -}}
 {{- range concat $keys $previous }}
-{{- if $files }}
+{{- if has . $files }}
 - name: {{ . }}_FILE
   value: /run/secrets/cordboard/{{ . }}
 {{- else }}

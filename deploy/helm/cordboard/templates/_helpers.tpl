@@ -63,7 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- $keys := list "BOT_CONTROL_SHARED_SECRET" -}}
 {{- $optional := list "CORDBOARD_SCRAPE_SECRET" -}}
 {{- if has $component (list "gateway" "operator" "runner") }}{{ $keys = append $keys "REDIS_URL" }}{{ end -}}
-{{- if has $component (list "gateway" "runner") }}{{ $optional = append $optional "CORDBOARD_TURN_SECRET" }}{{ end -}}
+{{- if has $component (list "gateway" "runner") }}{{ $optional = concat $optional (list "CORDBOARD_TURN_SECRET" "CORDBOARD_ICE_SERVERS") }}{{ end -}}
 {{- if eq $component "interface" -}}
 {{- $keys = append $keys "CORDBOARD_SESSION_SECRET" -}}
 {{- $optional = concat $optional (list "CORDBOARD_INTERFACE_LOGIN_SECRET" "CORDBOARD_OIDC_CLIENT_SECRET") -}}
@@ -72,6 +72,11 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- if include "cordboard.hasKey" (list $root .) }}{{ $keys = append $keys . }}{{ end -}}
 {{- end -}}
 {{- toJson $keys -}}
+{{- end -}}
+
+{{/* The keys that a component reads from files, as a JSON list. There is no CORDBOARD_ICE_SERVERS_FILE. Call: (list $ COMPONENT). */}}
+{{- define "cordboard.fileKeys" -}}
+{{- without (fromJsonArray (include "cordboard.secretKeys" .)) "CORDBOARD_ICE_SERVERS" | toJson -}}
 {{- end -}}
 
 {{/* Previous secrets may be missing at any time. Call: (list $ COMPONENT). */}}

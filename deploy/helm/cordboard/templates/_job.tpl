@@ -4,7 +4,13 @@
 {{- $runner := dict "name" "runner" "command" .Values.command "imagePullPolicy" .Values.image.pullPolicy
   "securityContext" (include "cordboard.containerSecurity" . | fromYaml)
   "volumeMounts" (concat (list (dict "name" "tmp" "mountPath" "/tmp")) .Values.runner.volumeMounts) -}}
-{{- with .Values.runner.env }}{{ $_ := set $runner "env" . }}{{ end -}}
+{{- $env := list -}}
+{{- /* The other keys of the Secret are references that an operator writes. */ -}}
+{{- if include "cordboard.hasKey" (list . "CORDBOARD_ICE_SERVERS") -}}
+{{- $reference := dict "name" (include "cordboard.secretName" .) "key" "CORDBOARD_ICE_SERVERS" -}}
+{{- $env = append $env (dict "name" "CORDBOARD_ICE_SERVERS" "valueFrom" (dict "secretKeyRef" $reference)) -}}
+{{- end -}}
+{{- with concat $env .Values.runner.env }}{{ $_ := set $runner "env" . }}{{ end -}}
 {{- $volumes := concat (list (dict "name" "tmp" "emptyDir" dict)) .Values.runner.volumes -}}
 {{- if .Values.config -}}
 {{- $_ := set $runner "volumeMounts" (append $runner.volumeMounts (dict "name" "config" "mountPath" "/etc/cordboard" "readOnly" true)) -}}
