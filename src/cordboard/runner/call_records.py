@@ -86,8 +86,7 @@ def attach(worker: Any) -> None:
             WordLog(records.log, records.turns).attach(worker)
         worker.add_event_handler("on_pipeline_error", records.errors.on_pipeline_error)
         worker.add_observer(records)
-        if (timing := load_observer(STARTUP_TIMING)) is not None:
-            worker.add_observer(StartupWatch(worker, timing(), records.log))
+        worker.add_observer(StartupWatch(worker, records.log))
     except Exception as error:  # noqa: BLE001 - a record must not cost the call
         log.warning("The records of the call are missing", error=error)
 

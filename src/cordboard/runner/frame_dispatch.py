@@ -46,6 +46,18 @@ def load_observer(name: str) -> Any:
         return None
 
 
+async def leave(worker: Any, observer: BaseObserver) -> None:
+    """Remove an observer from the pipeline of `worker`. If that fails, it stays, and the call goes on."""
+    try:
+        await worker.remove_observer(observer)
+    except Exception as error:  # noqa: BLE001 - whatever another version raises
+        log.warning(
+            "An observer of the pipeline cannot leave it",
+            observer=type(observer).__name__,
+            error=error,
+        )
+
+
 class _Direct:
     """Calls handlers at once. Pipecat makes a task for each call, and searches all open ones when one ends."""
 
@@ -54,11 +66,16 @@ class _Direct:
 
 
 class FrameDispatch(BaseObserver):  # type: ignore[misc]  # Pipecat has no type hints
-    """Passes frames to observers that are its own."""
+    """Passes frames to observers that are its own.
 
-    def __init__(self) -> None:
-        super().__init__(observe_every_push=False)
+    Args:
+        observe_every_push: Whether a frame comes again from each processor that passes it on.
+    """
+
+    def __init__(self, *, observe_every_push: bool = False) -> None:
+        super().__init__(observe_every_push=observe_every_push)
         self._observers: dict[str, Any] = {}
+        self._takes_notes = True
         self._is_media: dict[type, bool] = {}
         self._has_passed_speech = False
 
@@ -85,16 +102,16 @@ class FrameDispatch(BaseObserver):  # type: ignore[misc]  # Pipecat has no type 
     async def setup(self, task_manager: Any) -> None:
         """Set the observers up."""
         await super().setup(task_manager)
-        await self._each(lambda observer: observer.setup(task_manager))
+        await self.each(lambda observer: observer.setup(task_manager))
 
     async def cleanup(self) -> None:
         """Clean the observers up."""
         await super().cleanup()
-        await self._each(lambda observer: observer.cleanup())
+        await self.each(lambda observer: observer.cleanup())
 
     async def on_pipeline_started(self) -> None:
         """Tell the observers that the pipeline runs."""
-        await self._each(lambda observer: observer.on_pipeline_started())
+        await self.each(lambda observer: observer.on_pipeline_started())
 
     async def on_push_frame(self, data: FramePushed) -> None:
         """Pass a frame on, unless it is one of many that hold sound."""
@@ -111,13 +128,22 @@ class FrameDispatch(BaseObserver):  # type: ignore[misc]  # Pipecat has no type 
             self._has_passed_speech = True
         else:
             self._has_passed_speech = False
-        self.on_frame(data)
-        await self._each(lambda observer: observer.on_push_frame(data))
+        if self._takes_notes:
+            self._note(data)
+        await self.each(lambda observer: observer.on_push_frame(data))
 
     def on_frame(self, data: FramePushed) -> None:
         """Take note of a frame before the observers get it."""
 
-    async def _each(self, call: Callable[[Any], Awaitable[None]]) -> None:
+    def _note(self, data: FramePushed) -> None:
+        try:
+            self.on_frame(data)
+        except Exception as error:  # noqa: BLE001 - a record must not cost the call
+            self._takes_notes = False
+            self._drop(f":{type(self).__name__}", error)
+
+    async def each(self, call: Callable[[Any], Awaitable[None]]) -> None:
+        """Call each observer, and go on without those that raise."""
         for name, observer in [*self._observers.items()]:
             try:
                 await call(observer)

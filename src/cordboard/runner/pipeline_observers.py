@@ -17,6 +17,7 @@ from pipecat.observers.base_observer import BaseObserver, FramePushed
 
 from cordboard.emit import get_logger
 from cordboard.runner import call_records, context_keeper
+from cordboard.runner.frame_dispatch import leave
 
 log = get_logger("call")
 
@@ -46,7 +47,7 @@ class FirstEventObserver(BaseObserver):  # type: ignore[misc]  # Pipecat has no 
             return
         first = _first_of(data.frame)
         if first is not None and self._log_first(frame_type, *first):
-            await self._worker.remove_observer(self)
+            await leave(self._worker, self)
 
     def _log_first(self, frame_type: type, family: type, message: str, event: str) -> bool:
         """Log an event if it is the first of its family; return whether all families have been seen."""
@@ -70,10 +71,20 @@ def _first_of(frame: Frame) -> tuple[type, str, str] | None:
 
 async def setup_pipeline_worker(worker: Any) -> None:
     """Add the observers to the pipeline of `worker`, and let its conversation go on."""
+    for part in (_keep_contexts, _log_first_events, call_records.attach):
+        try:
+            part(worker)
+        except Exception as error:  # noqa: BLE001 - one part must not cost the others, or the call
+            log.warning("A part of the pipeline's records is missing", error=error)
+
+
+def _keep_contexts(worker: Any) -> None:
     if context_keeper.KEEPER is not None:
         context_keeper.KEEPER.attach(worker)
+
+
+def _log_first_events(worker: Any) -> None:
     worker.add_observer(FirstEventObserver(worker))
-    call_records.attach(worker)
 
 
 async def setup_worker_runner(_runner: Any) -> None:

@@ -39,9 +39,12 @@ class SoundLevels:
 def _peak(samples: bytes) -> int | None:
     """Return the highest amplitude; None if it is not known."""
     numpy: Any = sys.modules.get("numpy")  # every pipeline with sound has imported it
-    if numpy is None or not samples:
+    if numpy is None:
         return None
-    values = numpy.frombuffer(samples[: len(samples) // 2 * 2], dtype=numpy.int16)
+    try:
+        values = numpy.frombuffer(samples[: len(samples) // 2 * 2], dtype=numpy.int16)
+    except (TypeError, ValueError):  # no samples; or a bot's frame holds something else
+        return None
     return int(max(-int(values.min()), int(values.max()))) if len(values) else None
 
 

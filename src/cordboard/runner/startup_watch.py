@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from pipecat.frames.frames import StartFrame
-from pipecat.observers.base_observer import BaseObserver, FrameProcessed, FramePushed
+from pipecat.observers.base_observer import FrameProcessed, FramePushed
 
 from cordboard.runner.call_log import CallLog
+from cordboard.runner.frame_dispatch import FrameDispatch, leave
 
 STARTUP_TIMING: Final = "pipecat.observers.startup_timing_observer:StartupTimingObserver"
 PROCESSORS_MAX: Final = 5
@@ -13,50 +14,38 @@ PROCESSORS_MAX: Final = 5
 _NAMED_MS: Final = 1.0
 
 
-class StartupWatch(BaseObserver):  # type: ignore[misc]  # Pipecat has no type hints
+class StartupWatch(FrameDispatch):
     """Gives Pipecat's observer of the start what it needs, until the pipeline runs.
 
     Args:
         worker: The worker of the pipeline.
-        timing: Pipecat's observer.
         call_log: Where the record goes.
     """
 
-    def __init__(self, worker: Any, timing: Any, call_log: CallLog) -> None:
-        super().__init__()
+    def __init__(self, worker: Any, call_log: CallLog) -> None:
+        super().__init__(observe_every_push=True)
         self._worker = worker
-        self._timing = timing
         self._log = call_log
-        timing.add_event_handler("on_startup_timing_report", self._on_report)
-
-    async def setup(self, task_manager: Any) -> None:
-        """Begin to measure."""
-        await super().setup(task_manager)
-        await self._timing.setup(task_manager)
-
-    async def cleanup(self) -> None:
-        """Clean the observer up."""
-        await super().cleanup()
-        await self._timing.cleanup()
+        self.add(STARTUP_TIMING, {"on_startup_timing_report": self._on_report})
 
     async def on_processor_setup(self, data: Any) -> None:
         """Pass on how long a processor took."""
-        await self._timing.on_processor_setup(data)
+        await self.each(lambda timing: timing.on_processor_setup(data))
 
     async def on_process_frame(self, data: FrameProcessed) -> None:
         """Pass on that the first frame has reached a processor."""
         if type(data.frame) is StartFrame:
-            await self._timing.on_process_frame(data)
+            await self.each(lambda timing: timing.on_process_frame(data))
 
     async def on_push_frame(self, data: FramePushed) -> None:
         """Pass on that the first frame has left a processor."""
         if type(data.frame) is StartFrame:
-            await self._timing.on_push_frame(data)
+            await self.each(lambda timing: timing.on_push_frame(data))
 
     async def on_pipeline_started(self) -> None:
         """Let the observer report, and leave: its task would be woken by every frame of the call."""
-        await self._timing.on_pipeline_started()
-        await self._worker.remove_observer(self)
+        await super().on_pipeline_started()
+        await leave(self._worker, self)
 
     async def _on_report(self, _timing: Any, report: Any) -> None:
         slowest = sorted(report.processor_timings, key=lambda one: -one.duration_secs)
