@@ -272,16 +272,6 @@ async def test_open_stream_ends_when_the_server_stops(site: Site) -> None:
         await asyncio.wait_for(answer.content.read(), 10)
 
 
-async def test_record_is_shown_without_details_for_operators(site: Site) -> None:
-    """A person sees the state, the reason and the stages, but no process, runner or address."""
-    browser = await site.browser().sign_in()
-    await browser.join("s")
-    await site.run("s")
-    _, record, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}")
-    assert record["status"] == "running"
-    assert not {"pid", "runner", "type", "userId"} & set(record)
-
-
 async def test_unreachable_gateway_is_502_and_pages_still_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

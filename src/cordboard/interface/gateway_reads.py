@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from cordboard.interface.access import listed_user, seen_members
+from cordboard.interface.people import Person
 from cordboard.web.gateway_proxy import GatewayProxy
 
 _OPTIONAL: Final = dict.fromkeys(
@@ -17,20 +19,23 @@ def complete(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def read_sessions(
-    gateway: GatewayProxy, query: Mapping[str, Any]
+    gateway: GatewayProxy, person: Person, query: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Return a page of sessions, the newest first, and the cursor of the next page.
+    """Return a page of the sessions that a person may see, the newest first, and the cursor of the next page.
 
     Args:
         gateway: The gateway.
+        person: The person: a caller gets the own sessions, and what callers may see of them.
         query: The parameters of ``GET /sessions``; empty ones are left out.
 
     Raises:
         InvalidValueError: The gateway does not accept a parameter.
     """
-    given = {name: value for name, value in query.items() if value not in (None, "")}
+    wanted = {**query, "userId": listed_user(person)}
+    given = {name: value for name, value in wanted.items() if value not in (None, "")}
     page = await gateway.read(f"/sessions?{urlencode(given)}")
-    return [complete(record) for record in page["sessions"]], page["nextCursor"]
+    found = [complete(seen_members(person, record)) for record in page["sessions"]]
+    return found, page["nextCursor"]
 
 
 async def read_overview(gateway: GatewayProxy) -> dict[str, Any]:

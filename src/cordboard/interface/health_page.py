@@ -60,16 +60,17 @@ class Recovery:
 
 
 @router.get("/health")
-async def health_page(request: Request, services: Services, _person: OperatorOnly) -> Response:
+async def health_page(request: Request, services: Services, person: OperatorOnly) -> Response:
     """Show the queue, the runners, the operators, recoveries and log sources.
 
     Args:
         request: The request.
         services: The interface's services.
+        person: The operator.
     """
     overview, (newest, _), sources = await asyncio.gather(
         read_overview(services.gateway),
-        read_sessions(services.gateway, {"limit": EXAMINED}),
+        read_sessions(services.gateway, person, {"limit": EXAMINED}),
         asyncio.to_thread(log_sources, services.log_readings.environment),
     )
     recoveries = sorted(_recoveries(newest), key=lambda item: item.at, reverse=True)

@@ -76,7 +76,12 @@ def tone(record: Mapping[str, Any]) -> Tone:
         return "bad"
     if record.get("status") not in TERMINAL:
         return "live"
-    return "warn" if record.get("reason") in _DOUBTFUL or record.get("takeOvers") else "ok"
+    return "warn" if record.get("reason") in _DOUBTFUL or _was_taken_over(record) else "ok"
+
+
+def _was_taken_over(record: Mapping[str, Any]) -> bool:
+    # By a stage, not by the list of take-overs: that names runners, and callers do not see it.
+    return "recovered" in record.get("stages", {})
 
 
 def recovery_words(cause: str) -> str:
@@ -109,7 +114,7 @@ def duration(record: Mapping[str, Any]) -> str:
     stages = record.get("stages", {})
     if "running" not in stages:
         return ""
-    begin = record["createdAt"] if record.get("takeOvers") else stages["running"]
+    begin = record["createdAt"] if _was_taken_over(record) else stages["running"]
     end = parse_time(stages["ended"]) if "ended" in stages else datetime.now(UTC)
     return length((end - parse_time(begin)).total_seconds())
 

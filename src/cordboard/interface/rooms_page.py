@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from cordboard.contract.ids import is_webrtc_room
 from cordboard.interface import pages, plain_words, rendering
-from cordboard.interface.access import Visitor, listed_user
+from cordboard.interface.access import Visitor
 from cordboard.interface.gateway_reads import read_sessions
 from cordboard.interface.services import Services
 
@@ -55,8 +55,8 @@ async def rooms_page(
     """
     if name.strip():
         return pages.open_room(request, name.strip())
-    query = {"live": "true", "limit": ROOMS_MAX, "userId": listed_user(person)}
-    records, more = await read_sessions(services.gateway, query)
+    query = {"live": "true", "limit": ROOMS_MAX}
+    records, more = await read_sessions(services.gateway, person, query)
     return rendering.render_page(
         request,
         "rooms.html",

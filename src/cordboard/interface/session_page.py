@@ -30,7 +30,7 @@ def facts(request: Request, record: Mapping[str, Any]) -> str:
 
     Args:
         request: The request.
-        record: The session's record.
+        record: The session's record, as far as the person may see it.
     """
     return rendering.render(
         request, "session_facts.html", record=complete(record), is_live=_is_live(record)

@@ -13,8 +13,9 @@ from cordboard.contract.errors import CordboardError, GatewayError, StoreUnavail
 from cordboard.contract.state import LIVE, TERMINAL
 from cordboard.emit import get_logger
 from cordboard.interface import plain_words, session_page
-from cordboard.interface.access import SeenRecord, SignedIn
+from cordboard.interface.access import SeenRecord, SignedIn, seen_members
 from cordboard.interface.page_events import page_event, session_stream
+from cordboard.interface.people import Person
 from cordboard.interface.services import InterfaceServices, Services
 from cordboard.interface.session_owners import creation_time
 from cordboard.logs.timespec import timestamp
@@ -50,7 +51,7 @@ async def live(
         person: The person.
         record: The session's record.
     """
-    feed = SessionFeed(request, services, record, with_lines=person.is_operator)
+    feed = SessionFeed(request, services, person, record)
     return session_stream(feed.events(), request, services, person, record)
 
 
@@ -60,23 +61,23 @@ class SessionFeed:
     Args:
         request: The request of the page.
         services: The interface's services.
-        record: The session's record.
-        with_lines: Whether the person may read its log.
+        person: The person: operators get the lines, too.
+        record: The session's record, as far as the person may see it.
     """
 
     def __init__(
         self,
         request: Request,
         services: InterfaceServices,
+        person: Person,
         record: dict[str, Any],
-        *,
-        with_lines: bool,
     ) -> None:
         self._request = request
         self._services = services
         self._record = record
         self._session_id: str = record["sessionId"]
-        self._with_lines = with_lines and bool(services.log_readings.environment.name)
+        self._person = person
+        self._with_lines = person.is_operator and bool(services.log_readings.environment.name)
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_CHUNKS_MAX)
 
     async def events(self) -> AsyncIterator[bytes]:
@@ -153,7 +154,8 @@ class SessionFeed:
             await asyncio.sleep(_AGAIN_S)
 
     async def _read_record(self) -> None:
-        self._record = await self._services.gateway.record(self._session_id)
+        record = await self._services.gateway.record(self._session_id)
+        self._record = seen_members(self._person, record)
         await self._put_facts()
 
     async def _states(self) -> AsyncIterator[str]:
