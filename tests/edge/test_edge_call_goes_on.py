@@ -333,14 +333,15 @@ async def test_stream_of_another_protocol_is_closed_with_1012(monkeypatch: Any, 
 
 async def test_call_with_an_unknown_start_is_closed_with_1012(monkeypatch: Any) -> None:
     """Two messages, none of which is a start; both reach the bot."""
+    texts = [json.dumps({"event": name}) for name in "abc"]
     async with stream_edge(monkeypatch) as edge:
 
         async def die(websocket: web.WebSocketResponse) -> None:
-            assert [await websocket.receive_str() for _ in range(3)] == ["a", "b", "c"]
+            assert [await websocket.receive_str() for _ in range(3)] == texts
             websocket.get_extra_info("socket").shutdown(2)
 
         edge.runner.bot = die
         websocket = await edge.open_phone(CALL)
-        for text in "abc":
+        for text in texts:
             await websocket.send_str(text)
         assert (await closed(websocket))[0] == 1012

@@ -18,6 +18,7 @@ from cordboard.up.embedded import EmbeddedServer
 from edge.carrier_double import ID_KEYS, SILENCE, Call
 from edge.phone_support import OURS, PUBLIC_URL, TELNYX_PUBLIC, THEIRS, TOKEN
 from edge.test_edge_stream_faults import IDLE_SOCKETS, sockets_of
+from edge.test_edge_unreadable import ODD, send
 from faults.history import judge
 from plane_support import HEADERS, Part, Processes, ask, ready
 from tests_support import until
@@ -183,6 +184,12 @@ class PhonePlane:
         assert [v for v in judge(mine, late_s=20, recovery_s=60) if v.promise in {2, 3}] == []
         return [event for event in mine if event["kind"] == "enter"]
 
+    def has_dropped(self, session_id: str) -> bool:
+        """Return whether an edge has dropped a message that no bot can read."""
+        records = [record for part in self.processes.parts for record in list(part.records)]
+        mine = [record for record in records if record.get("sessionId") == session_id]
+        return any("no bot can read" in record["message"] for record in mine)
+
     def lines(self) -> str:
         """Return all that the processes have written."""
         return json.dumps([part.records + part.other for part in self.processes.parts])
@@ -273,6 +280,23 @@ def went_on_last(plane: PhonePlane, call: Call, how: tuple[str, int]) -> bool:
 
 def has_events(plane: PhonePlane, session_id: str) -> bool:
     return {"stream.closed", "call.status"} <= {*plane.events(session_id)}
+
+
+async def test_odd_messages_end_no_call_of_a_bot_of_pipecat(plane: PhonePlane) -> None:
+    """Its serializers raise at binary messages and at texts that are no object; the person hears it on."""
+    call = plane.call("twilio", "CA-odd")
+    running = asyncio.create_task(call.run())
+    await call.hears()
+    assert call.websocket is not None
+    for message in ODD:
+        await send(call.websocket, message)
+    await until(lambda: plane.has_dropped("CA-odd"))
+    call.audio.clear()
+    await call.hears()
+    assert (await plane.record("CA-odd"))["status"] == "running"
+    await call.hang_up()
+    assert "closed 1000" not in (await running)[:-1]
+    assert await plane.end("CA-odd") == "bot_finished"
 
 
 async def test_streamdouble_hears_the_built_in_bot(plane: PhonePlane) -> None:

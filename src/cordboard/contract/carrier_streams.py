@@ -1,8 +1,9 @@
 """The messages of carriers' streams that concern the stream itself: its start, its id, its end.
 
-Edge and bot process read them, so that a call survives the death of either. Audio is never parsed.
+Edge and bot process read them, so that a call survives the death of either. The sound itself is never looked at.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class CarrierStream:
         is_event: Whether the start message has ``"event": "start"``.
         clear: The event that makes the carrier drop the audio that it has not played yet.
         clear_has_id: Whether that message names the stream.
+        sample_bytes: The bytes of one sample of its audio: 1 with mu-law and A-law, 2 with PCM.
     """
 
     carrier: str
@@ -39,6 +41,7 @@ class CarrierStream:
     is_event: bool = False
     clear: str = "clear"
     clear_has_id: bool = True
+    sample_bytes: int = 1
 
     def clear_message(self, stream_id: str) -> str:
         """Return the message that makes the carrier drop the audio that it has not played yet."""
@@ -53,12 +56,22 @@ FORMS: Final = (
     ),
     CarrierStream("plivo", "callId", "streamId", start_keys=("streamId",), clear="clearAudio"),
     CarrierStream(
-        "exotel", "call_sid", "stream_sid", start_keys=("stream_sid", "account_sid"), is_event=True
+        "exotel",
+        "call_sid",
+        "stream_sid",
+        start_keys=("stream_sid", "account_sid"),
+        is_event=True,
+        sample_bytes=2,
     ),
 )
 """The streams that Pipecat recognises, in its order, by the rules of ``parse_telephony_websocket``."""
 
 _ID_KEYS: Final = frozenset(form.stream_id for form in FORMS)
+# The parts of a message that Pipecat's serializers read; each of them is an object.
+_PARTS: Final = ("start", "media", "dtmf")
+# A carrier's message has about five. How deep Python reads a text depends on the caller, so that what can be read here
+# might be too deep for the bot.
+_BRACKETS_MAX: Final = 500
 _STRING: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 # Each string of a JSON text, and behind it the string that it is the key of. From the text's start every match
 # begins outside of strings, so what looks like a key inside a string is never one.
@@ -100,6 +113,30 @@ def decoded(message: Message) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def is_readable(message: Message, form: CarrierStream) -> bool:
+    """Return whether Pipecat's serializer of a carrier can read `message`.
+
+    Carriers send JSON objects as text, and nothing else. Whatever a serializer raises, other than for a text that is
+    no JSON, ends the loop in which Pipecat receives, and with it the call.
+
+    Args:
+        message: Any message of a carrier.
+        form: The form of its stream.
+    """
+    if isinstance(message, bytes) or message.count("{") + message.count("[") > _BRACKETS_MAX:
+        return False
+    try:
+        value = json.loads(message)
+        if not isinstance(value, dict):
+            return False
+        if not all(isinstance(value.get(part, {}), dict) for part in _PARTS):
+            return False
+        payload = value.get("media", {}).get("payload")
+        return not payload or len(base64.b64decode(payload)) % form.sample_bytes == 0
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def start_of(message: Mapping[str, Any]) -> StreamStart | None:

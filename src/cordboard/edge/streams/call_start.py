@@ -5,6 +5,7 @@ from cordboard.contract.carrier_streams import (
     Message,
     decoded,
     form_of_room,
+    is_readable,
     is_stop,
     start_of,
 )
@@ -42,6 +43,10 @@ class CallStart:
         if self._form is None or not self._stream_id:
             return None
         return self._form.clear_message(self._stream_id)
+
+    def is_readable(self, message: Message) -> bool:
+        """Return whether a bot can read `message`; any bot of a client that is no known carrier can."""
+        return self._form is None or is_readable(message, self._form)
 
     def take(self, message: Message) -> bool:
         """Note a message of the carrier; return whether it is one of the first, which are kept.

@@ -12,6 +12,10 @@ stream_messages = Counter(
     ["sender"],
 )
 stream_bytes = Counter("cordboard_stream_bytes", "The size of these messages.", ["sender"])
+stream_unreadable = Counter(
+    "cordboard_stream_unreadable",
+    "Messages of carriers that their bot could not have read; the edge dropped them.",
+)
 streams_lost = Counter(
     "cordboard_streams_lost", "Calls whose bot was lost; the edge kept the carrier's stream."
 )

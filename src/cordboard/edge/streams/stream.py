@@ -87,6 +87,7 @@ class PublicStream:
         self._spoke_at: float | None = None  # when the bot sent its last message
         # Since when a message has waited for the bot to read it; None while none does.
         self._blocked_since: float | None = None
+        self._unreadable = 0  # messages of a carrier that its bot could not have read
         self._is_ending = False  # then the bot's side is closed by this one
         self._first_messages = first_messages
 
@@ -99,7 +100,7 @@ class PublicStream:
         """Serve the stream; return how it ended. Both sides are closed then."""
         metrics.streams_open.inc()
         log.info("Stream opened", event="stream.opened", transport=self._transport)
-        for message in self._first_messages:
+        for message in filter(self._is_readable, self._first_messages):
             self._hold(message)
         client = asyncio.create_task(self._read_client(), name="client's messages")
         bot = asyncio.create_task(self._serve_bot(), name="bot's messages")
@@ -142,7 +143,9 @@ class PublicStream:
                 return StreamEnd("client", code, reason, is_lost=is_lost, ends_session=is_over)
             text: str | None = received.get("text")
             message: Message = text if text is not None else received["bytes"]
-            if self._attached.is_set() and self._bot is not None:
+            if not self._is_readable(message):
+                pass
+            elif self._attached.is_set() and self._bot is not None:
                 self._from_client.add(message)
                 self._start.take(message)
                 await self._pass_to(self._bot, message)
@@ -152,6 +155,20 @@ class PublicStream:
                 if self._held.is_full:
                     await self._attached.wait()
             self._read_at = time.monotonic()
+
+    def _is_readable(self, message: Message) -> bool:
+        """Return whether the bot can read a message of the client. If not, the message ends here, not the call."""
+        if self._start.is_readable(message):
+            return True
+        metrics.stream_unreadable.inc()
+        if not self._unreadable:
+            log.warning(
+                "A carrier sent a message that no bot can read; such messages are dropped",
+                kind="text" if isinstance(message, str) else "binary",
+                bytes=len(message),
+            )
+        self._unreadable += 1
+        return False
 
     def _hold(self, message: Message) -> None:
         self._from_client.add(message)
@@ -321,6 +338,7 @@ class PublicStream:
             messages_out=self._from_bot.messages,
             bytes_out=self._from_bot.size,
             dropped=self._held.dropped,
+            unreadable=self._unreadable,
         )
 
 
