@@ -97,16 +97,19 @@ def run(
 
 
 def render(
-    *values: Mapping[str, Any], version: str = OLDEST, name: str = "cordboard"
+    *values: Mapping[str, Any],
+    version: str = OLDEST,
+    name: str = "cordboard",
+    namespace: str = "bots",
 ) -> list[dict[str, Any]]:
     """Return the objects that helm would install."""
     # The text, because a test may change the objects.
-    return objects(_rendered(json.dumps(merged(*values)), version, name))
+    return objects(_rendered(json.dumps(merged(*values)), version, name, namespace))
 
 
 @cache
-def _rendered(values: str, version: str, name: str) -> str:
-    words = ("template", name, str(CHART), "-n", "bots", "--kube-version", version)
+def _rendered(values: str, version: str, name: str, namespace: str) -> str:
+    words = ("template", name, str(CHART), "-n", namespace, "--kube-version", version)
     return run("helm", *words, values=json.loads(values)).stdout
 
 

@@ -51,7 +51,7 @@ spec:
         cordboard/settings: {{ include "cordboard.startSum" . | quote }}
         {{- with $values.podAnnotations }}{{ toYaml . | nindent 8 }}{{ end }}
     spec:
-      serviceAccountName: {{ .account }}
+      serviceAccountName: {{ .account | quote }}
       automountServiceAccountToken: {{ .hasToken }}
       enableServiceLinks: false
       terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
@@ -60,11 +60,11 @@ spec:
       {{- with $root.Values.image.pullSecrets }}
       imagePullSecrets:
         {{- range . }}
-        - name: {{ . }}
+        - name: {{ . | quote }}
         {{- end }}
       {{- end }}
       {{- with $values.priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: {{ . | quote }}
       {{- end }}
       {{- with $values.nodeSelector }}
       nodeSelector: {{ toYaml . | nindent 8 }}
@@ -99,7 +99,7 @@ spec:
           command: {{ toJson $root.Values.command }}
           args:
             - {{ $component }}
-            - --host={{ $root.Values.listenAddress }}
+            - {{ printf "--host=%s" $root.Values.listenAddress | quote }}
             - --port={{ include "cordboard.port" .component }}
             {{- if $root.Values.config }}
             - --config=/etc/cordboard/cordboard.toml
@@ -183,14 +183,14 @@ spec:
             defaultMode: 288
             sources:
               - secret:
-                  name: {{ include "cordboard.secretName" $root }}
+                  name: {{ include "cordboard.secretName" $root | quote }}
                   items:
                     {{- range fromJsonArray (include "cordboard.fileKeys" (list $root $component)) }}
                     - {key: {{ . }}, path: {{ . }}}
                     {{- end }}
               {{- range fromJsonArray (include "cordboard.previousKeys" (list $root $component)) }}
               - secret:
-                  name: {{ include "cordboard.secretName" $root }}
+                  name: {{ include "cordboard.secretName" $root | quote }}
                   optional: true
                   items:
                     - {key: {{ . }}, path: {{ . }}}
@@ -232,7 +232,7 @@ place for its hash. Call: the dict of "cordboard.deployment". */}}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "cordboard.secretName" $root }}
+      name: {{ include "cordboard.secretName" $root | quote }}
       key: {{ . }}
       {{- if has . $previous }}
       optional: true

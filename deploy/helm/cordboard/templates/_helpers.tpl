@@ -12,7 +12,7 @@
 {{/* The labels by which a component's pods are found. Call: (list $ COMPONENT). */}}
 {{- define "cordboard.selector" -}}
 app.kubernetes.io/name: cordboard
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -20,7 +20,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "cordboard.podLabels" -}}
 {{ include "cordboard.selector" . }}
 app.kubernetes.io/part-of: cordboard
-app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service | quote }}
 {{- end -}}
 
 {{/* All labels of an object. Call: (list $ COMPONENT). */}}
