@@ -86,10 +86,23 @@ class GatewayDouble:
     Attributes:
         joins: The bodies of the joins.
         refusal: The status and the body of a refusal; None to accept.
+        ended: Whether the sessions that were joined have ended.
     """
 
     joins: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
+    ended: bool = False
+
+    async def record(self, request: web.Request) -> web.Response:
+        """Return the record of a session that was joined."""
+        session_id = request.match_info["id"]
+        joins = [join for join in self.joins if join["sessionId"] == session_id]
+        if not joins:
+            return web.json_response({"code": "not_found"}, status=404)
+        record = {"status": "running", "epoch": 1, "createdAt": "2026-11-30T03:56:44.000Z"}
+        if self.ended:
+            record |= {"status": "ended", "reason": "bot_finished"}
+        return web.json_response(joins[-1] | record)
 
     async def join(self, request: web.Request) -> web.Response:
         """Answer a join."""
@@ -141,6 +154,7 @@ async def running_edge(monkeypatch: Any, **settings: Any) -> AsyncIterator[Edge]
         daily_app.router.add_post(path, daily.handle)
     daily_app.router.add_route("*", "/v1/rooms/{name}", daily.handle)
     gateway_app.router.add_post("/join", gateway.join)
+    gateway_app.router.add_get("/sessions/{id}", gateway.record)
     monkeypatch.setenv("BOT_CONTROL_SHARED_SECRET", SECRET)
     async with served(daily_app) as daily_url, served(gateway_app) as gateway_url:
         monkeypatch.setenv("DAILY_API_URL", f"{daily_url}/v1")

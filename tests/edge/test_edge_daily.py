@@ -191,6 +191,23 @@ async def test_call_that_daily_holds_gets_a_bot(edge: Edge) -> None:
     assert sip["sip_mode"] == "dial-in"
 
 
+@pytest.mark.parametrize("call_id", ["4e7d2b1a-call", "a call/with signs"])
+async def test_webhook_that_comes_again_starts_no_second_bot(edge: Edge, call_id: str) -> None:
+    """While the session lives, it is met again; after its end nothing is, whatever bot the path names."""
+    content = encoded({**CALL, "callId": call_id})
+    headers = signed(content, time.time())
+    answers = []
+    for path in ("/phone/daily", "/phone/daily", "/phone/daily", "/phone/daily/support"):
+        answer = await edge.client.post(path, content=content, headers=headers)
+        answers.append(answer.json())
+        edge.gateway.ended = len(answers) > 1
+    session_id = answers[0]["sessionId"]
+    assert answers[1]["sessionId"] == session_id
+    assert answers[2:] == [{"sessionId": session_id, "status": "ended"}] * 2
+    assert [join["sessionId"] for join in edge.gateway.joins] == [session_id] * 2
+    assert list(edge.daily.rooms) == [room_name(session_id)]
+
+
 async def test_test_request_of_daily_is_answered(edge: Edge) -> None:
     """Daily sends it when a number is configured, and wants 200."""
     content = encoded({"test": "test"})

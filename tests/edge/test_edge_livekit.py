@@ -154,6 +154,34 @@ async def test_room_that_a_participant_opens_gets_the_bot_of_its_prefix(edge: Ed
     }
 
 
+@pytest.mark.parametrize("sid", ["RM_abc", "an id/with signs"])
+async def test_event_after_the_end_of_its_session_brings_no_second_bot(
+    edge: Edge, sid: str
+) -> None:
+    """It is a repetition, or somebody replays it: a room has one session until it is opened again."""
+    content, headers = webhook({"event": "room_started", "room": {"sid": sid, "name": "call-7"}})
+    answers = []
+    for _ in range(3):
+        answer = await edge.client.post("/livekit/webhook", content=content, headers=headers)
+        answers.append(answer.json())
+        edge.gateway.ended = len(answers) > 1
+    session_id = answers[0]["sessionId"]
+    assert answers[1]["sessionId"] == session_id
+    assert answers[2] == {"sessionId": session_id, "status": "ended"}
+    assert len(edge.gateway.joins) == 2
+    content, headers = webhook({"event": "room_started", "room": {"sid": "RM_2", "name": "call-7"}})
+    answer = await edge.client.post("/livekit/webhook", content=content, headers=headers)
+    assert answer.json()["sessionId"] == "RM_2"
+
+
+async def test_event_without_the_id_of_its_room_is_an_error(edge: Edge) -> None:
+    """Nothing else tells a repetition from a new room."""
+    content, headers = webhook({"event": "room_started", "room": {"name": "call-7"}})
+    answer = await edge.client.post("/livekit/webhook", content=content, headers=headers)
+    assert answer.status_code == 422
+    assert edge.gateway.joins == []
+
+
 @pytest.mark.parametrize(
     "event",
     [

@@ -2,10 +2,10 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
-import os
 import time
 from typing import Any, Final
 
@@ -14,17 +14,18 @@ from fastapi.responses import JSONResponse
 
 from cordboard.context import adopt
 from cordboard.contract.errors import (
+    CordboardError,
     InvalidValueError,
     NotFoundError,
     SettingsError,
     UnauthorizedError,
 )
-from cordboard.contract.ids import canonical_room, is_bot_name, is_session_id, uuid7
+from cordboard.contract.ids import canonical_room, is_bot_name, is_session_id
 from cordboard.contract.livekit import verify_webhook
 from cordboard.edge.caller import caller_id, masked_number
 from cordboard.edge.rooms.start import start_daily
-from cordboard.edge.services import Services
-from cordboard.edge.sessions import DEFAULT_BOT, JoinRequest
+from cordboard.edge.services import EdgeServices, Services
+from cordboard.edge.sessions import DEFAULT_BOT, JoinRequest, SessionView
 from cordboard.edge.start_request import Start
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
@@ -35,6 +36,8 @@ TIMESTAMP_TOLERANCE_S: Final = 300
 # Daily sends milliseconds; a number of seconds has this many digits until the year 2286.
 _SECONDS_DIGITS: Final = 10
 
+# Of a hash that stands for an id with characters that no session id may have.
+_HASH_CHARS: Final = 32
 _DIALIN_FIELDS: Final = ("From", "To", "callId", "callDomain")
 _DISPATCH_EVENTS: Final = ("room_started", "participant_joined")
 
@@ -74,6 +77,10 @@ async def dial_in(request: Request, services: Services, bot: str = DEFAULT_BOT) 
         number=data["To"],
         caller=masked_number(data["From"]),
     )
+    # A call has one session, whatever bot the path names: the signature does not cover the path.
+    ended = await _ended_session(services, start.session_id)
+    if ended is not None:
+        return JSONResponse({"sessionId": ended.session_id, "status": ended.status})
     return JSONResponse(await start_daily(services, start))
 
 
@@ -104,7 +111,7 @@ def _dial_in_start(data: dict[str, Any], bot: str, secret: str) -> Start:
         "num_endpoints": 1,
     }
     return Start(
-        session_id=data["callId"] if is_session_id(data["callId"]) else _new_session_id(),
+        session_id=_session_id_of("daily", data["callId"]),
         bot=bot,
         transport="daily",
         user_id=caller_id(data["From"], secret),
@@ -136,9 +143,14 @@ async def livekit_event(request: Request, services: Services) -> JSONResponse:
     if event.get("event") not in _DISPATCH_EVENTS or _is_agent(event) or bot is None:
         return JSONResponse({"status": "ignored"})
     # The room's own id is the session's: an event that LiveKit repeats meets the same session.
-    sid = str(room.get("sid")) if isinstance(room, dict) else ""
-    session_id = sid if is_session_id(sid) else _new_session_id()
+    sid = room.get("sid") if isinstance(room, dict) else None
+    if not isinstance(sid, str) or not sid:
+        raise InvalidValueError("Invalid webhook: expected the text room.sid.")
+    session_id = _session_id_of("livekit", sid)
     adopt(session_id=session_id)
+    ended = await _ended_session(services, session_id)
+    if ended is not None:
+        return JSONResponse({"sessionId": session_id, "status": ended.status})
     request_to_join = JoinRequest(session_id, canonical_room(f"livekit:{name}"), bot)
     accepted = await services.sessions.join(request_to_join)
     return JSONResponse({"sessionId": accepted.session_id, "status": accepted.status})
@@ -248,5 +260,25 @@ def _object(content: bytes) -> dict[str, Any]:
     return data
 
 
-def _new_session_id() -> str:
-    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+def _session_id_of(source: str, given: str) -> str:
+    """Return the id of the session for a call or a room: always the same, so that a repetition meets the session.
+
+    Args:
+        source: Whose id it is.
+        given: The id.
+    """
+    if is_session_id(given):
+        return given
+    digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{source}-{digest[:_HASH_CHARS]}"
+
+
+async def _ended_session(services: EdgeServices, session_id: str) -> SessionView | None:
+    """Return the session of a webhook if it has ended: the webhook is a repetition then, or somebody replays it."""
+    # A call that nobody knows is the usual case. Without its record, the webhook is taken as a new one.
+    with contextlib.suppress(CordboardError):
+        view = await services.sessions.view(session_id)
+        if view.is_over:
+            log.warning("A webhook came again after the end of its session")
+            return view
+    return None
