@@ -50,7 +50,7 @@ class Rules:
     confirms_before_the_lease_ends: bool = True
     """``plan.decide_early``: a closed connection or a hint alone recovers nothing before the lease's end."""
     waits_after_a_death: bool = True
-    """``Sweeper.look``: a session is recovered only when the bots of its dead runner must be gone."""
+    """``DeathCheck._act``, ``Sweeper._check_suspects``: a session is recovered only when the bots of its dead runner must be gone."""
     stops_before_it_hands_over: bool = True
     """``BotSession``: a runner hands a session over when its bot process is gone."""
     fenced_hand_over: bool = True

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -90,6 +92,27 @@ async def refusing_url() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
+def states_at_waits(
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    least_s: float,
+    during: Callable[[float], None] = lambda _delay_s: None,
+) -> list[str]:
+    """Skip each wait of at least `least_s`; return the list of the states of session ``a`` at these waits."""
+    states: list[str] = []
+    sleep = asyncio.sleep
+
+    async def sleep_no_longer(delay_s: float) -> None:
+        if delay_s >= least_s:
+            states.append((await store.session("a")).state)
+            during(delay_s)
+            delay_s = 0
+        await sleep(delay_s)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep_no_longer)
+    return states
+
+
 def is_recovered(record: SessionRecord, epoch: int) -> bool:
     assert record.state in {"starting", "running", "queued"}
     return (record.state, record.recovery) == ("queued", "confirmed") and record.epoch > epoch
@@ -130,18 +153,34 @@ class TestOneSession:
         """A bot may outlive its runner for a moment; two must never be in the room."""
         epoch = await hold(store, "a", await refusing_url())
         check.bots_end_s = 600.0
-        states: list[str] = []
-        sleep = asyncio.sleep
-
-        async def sleep_no_longer(delay_s: float) -> None:
-            if delay_s > check.bots_end_s / 2:
-                states.append((await store.session("a")).state)
-                delay_s = 0
-            await sleep(delay_s)
-
-        monkeypatch.setattr(asyncio, "sleep", sleep_no_longer)
+        states = states_at_waits(store, monkeypatch, 300.0)
         await check.check_session("a", epoch)
         assert states == ["running"]
+        assert is_recovered(await store.session("a"), epoch)
+
+    async def test_bots_of_a_holder_that_was_silent_have_as_long(
+        self,
+        store: RedisStore,
+        stand_in: StandIn,
+        check: DeathCheck,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A holder may die long after the first sign of it, and only just before it is asked again."""
+        stand_in.answers["/sessions/a"] = (500, {})
+        epoch = await hold(store, "a", stand_in.url)
+        check.bots_end_s, check.pauses_s = 600.0, (900.0,)
+        passed_s = 0.0
+
+        def die(delay_s: float) -> None:
+            nonlocal passed_s
+            passed_s += delay_s
+            stand_in.answers["/sessions/a"] = (404, {})
+
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s)
+        monkeypatch.setattr("cordboard.operator.death_check.time", clock)
+        states = states_at_waits(store, monkeypatch, 300.0, die)
+        await check.check_session("a", epoch)
+        assert states == ["running", "running"]  # during the pause, and the bots' time
         assert is_recovered(await store.session("a"), epoch)
 
     @pytest.mark.parametrize("status", ["starting", "running", "stopping"])

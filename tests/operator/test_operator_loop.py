@@ -342,6 +342,31 @@ class TestSweep:
         assert record.attempt == 2
         assert "lease.expired" in plane.events("a")
 
+    async def test_nothing_is_recovered_before_the_bots_must_be_gone(
+        self, idle_plane: Plane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A runner may have died just before it is asked; its bot outlives it for a moment."""
+        plane = idle_plane
+        await plane.warm()
+        epoch = await plane.join()
+        await plane.store.placement.assign("a", epoch)
+        await plane.store.confirm_running("a", epoch, Holder("r1", "http://127.0.0.1:9", "warm", 1))
+        await self.overdue(plane, 1)
+        states, sleep = [], asyncio.sleep
+
+        async def sleep_no_longer(delay_s: float) -> None:
+            if delay_s == 600.0:
+                states.append((await plane.store.session("a")).state)
+                delay_s = 0
+            await sleep(delay_s)
+
+        monkeypatch.setattr(asyncio, "sleep", sleep_no_longer)
+        async with aiohttp.ClientSession() as client:
+            runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
+            await Sweeper(plane.store, runners, None, bots_end_s=600.0).sweep()
+        assert states == ["running"]
+        assert (await plane.state("a", "queued")).recovery == "died"
+
     async def test_recovery_keeps_the_trace(self, plane: Plane) -> None:
         """The lines of a recovery belong to the trace of the join, as all others do."""
         trace_id = "0af7651916cd43dd8448eb211c80319c"

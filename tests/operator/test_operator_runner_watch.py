@@ -106,6 +106,18 @@ async def test_runner_of_an_earlier_release_is_left_alone() -> None:
         assert len(old.requests) == 1
 
 
+@pytest.mark.parametrize("status", ["401 Unauthorized", "503 Service Unavailable"])
+async def test_passing_refusal_is_no_earlier_release(status: str) -> None:
+    """A runner with too many connections, or another secret, is asked again soon."""
+    head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+    async with WatchedRunner(head).running() as busy, watching() as (watches, reports):
+        watches.add("r1", busy.url)
+        await until(lambda: len(busy.requests) == 2)
+        assert reports["r1"]
+        busy.head = HEAD + COMMENT
+        await until(lambda: len(busy.requests) == 3 and busy.open)
+
+
 async def test_refresh_watches_the_busy_runners_only(runner: WatchedRunner) -> None:
     """A runner that was added since the last refresh stays until the next one."""
     async with watching() as (watches, _):

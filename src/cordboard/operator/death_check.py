@@ -14,14 +14,10 @@ from cordboard import faults
 from cordboard.context import bound_context
 from cordboard.context.launch import context_of
 from cordboard.contract.errors import NotFoundError
-from cordboard.operator.plan import Action, Sign, decide_early
+from cordboard.operator.plan import BOTS_END_S, Action, Sign, decide_early
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import HolderStatus
 from cordboard.store import RedisStore, SessionRecord
-
-# Seconds after a runner's death after which its bots must be gone: the kernel kills them with it. The last of 8 bots
-# was gone 0.11 s after the runner's death at worst, on two busy cores (benchmarks/survival/bench_deaths.py --bots 8).
-BOTS_END_S: Final = 1.0
 
 # Pauses between questions to a holder that does not answer. A dying process may close its port after its
 # connections, and a cluster reports the end of a Job some seconds after that of its pod.
@@ -85,10 +81,13 @@ class DeathCheck:
 
     async def _ask_and_act(self, records: list[SessionRecord], seen_at: float) -> bool:
         refusing: set[str] = set()
+        died_by, was_silent = seen_at, False
         for pause_s in (*self.pauses_s, 0.0):
             if not records:
                 break
             statuses = await self.sweeper.statuses(records)
+            if was_silent:  # it lived after the first sign, and may have died a moment ago
+                died_by = time.monotonic()
             refusing |= await self._unregister_refusing(records, statuses)
             settled: list[SessionRecord] = []
             silent: list[SessionRecord] = []
@@ -96,9 +95,13 @@ class DeathCheck:
                 is_silent = statuses[record.session_id].sign is Sign.SILENT
                 (silent if is_silent else settled).append(record)
             await asyncio.gather(
-                *(self._act(record, statuses[record.session_id], seen_at) for record in settled)
+                *(
+                    self._act(record, statuses[record.session_id], seen_at, died_by)
+                    for record in settled
+                )
             )
             records = silent
+            was_silent = True
             await asyncio.sleep(pause_s if records else 0)
         return bool(refusing)
 
@@ -120,13 +123,23 @@ class DeathCheck:
             await self.store.unregister(runner_id)
         return refusing
 
-    async def _act(self, record: SessionRecord, status: HolderStatus, seen_at: float) -> None:
+    async def _act(
+        self, record: SessionRecord, status: HolderStatus, seen_at: float, died_by: float
+    ) -> None:
+        """Act on what a holder answered.
+
+        Args:
+            record: Its session.
+            status: Its answer.
+            seen_at: The ``time.monotonic`` time of the first sign of its death.
+            died_by: Such a time by which it was dead, if it is.
+        """
         action = decide_early(status.sign, "starting" if record.state == "starting" else "running")
         with bound_context(context_of(record)):
             if action is Action.WRITE_END:
                 await self.sweeper.write_end(record, status)
             elif action is Action.RECOVER:
-                await asyncio.sleep(seen_at + self.bots_end_s - time.monotonic())
+                await asyncio.sleep(died_by + self.bots_end_s - time.monotonic())
                 faults.point("operator.recover")
                 seen_ms = round((time.monotonic() - seen_at) * 1000)
                 await self.sweeper.recover(record, "confirmed", sign=status.sign, seen_ms=seen_ms)

@@ -16,6 +16,10 @@ from cordboard.contract.lease import LEASE_S, RENEWAL_S, SILENCE_S, Periods
 # renewal, but SILENCE_S counts from that renewal.
 GIVE_UP_OVERDUE_MS: Final = round((SILENCE_S - LEASE_S) * 1000)
 
+# Seconds after a runner's death after which its bots must be gone: the kernel kills them with it. The last of 8 bots
+# was gone 0.11 s after the runner's death at worst, on two busy cores (benchmarks/survival/bench_deaths.py --bots 8).
+BOTS_END_S: Final = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
@@ -77,7 +81,7 @@ class Finding:
     state: Literal["starting", "running"] = "running"
 
 
-_CONFIRMED_DEATHS: Final = frozenset({Sign.DOES_NOT_HOLD, Sign.REFUSED, Sign.ENDED})
+CONFIRMED_DEATHS: Final = frozenset({Sign.DOES_NOT_HOLD, Sign.REFUSED, Sign.ENDED})
 _DEFAULT_PERIODS: Final = Periods()
 DEFAULT_THRESHOLDS: Final = Thresholds()
 
@@ -99,7 +103,7 @@ def decide(
         return Action.WRITE_END
     if finding.state == "starting" and finding.sign is Sign.DOES_NOT_HOLD:
         return Action.START_AGAIN
-    if finding.sign in _CONFIRMED_DEATHS:
+    if finding.sign in CONFIRMED_DEATHS:
         return Action.RECOVER
     # A holder that answers but cannot renew stops its bot after the outage tolerance, which is shorter
     # than the silence. A holder that does not answer has stopped by then, too.

@@ -17,6 +17,8 @@ from cordboard.launchers import Launcher
 from cordboard.operator import metrics
 from cordboard.operator.handover import ColdStart
 from cordboard.operator.plan import (
+    BOTS_END_S,
+    CONFIRMED_DEATHS,
     DEFAULT_THRESHOLDS,
     Action,
     Finding,
@@ -57,6 +59,7 @@ class Sweeper:
         launcher: Knows whether cold runners live; None if this operator starts none.
         thresholds: How much evidence a recovery needs.
         figures: What each shard held at its last sweep; shared by this operator's sweepers.
+        bots_end_s: Seconds after a holder's death after which its bots must be gone.
     """
 
     store: RedisStore
@@ -64,6 +67,7 @@ class Sweeper:
     launcher: Launcher | None
     thresholds: Thresholds = DEFAULT_THRESHOLDS
     figures: metrics.PlaneFigures = field(default_factory=metrics.PlaneFigures)
+    bots_end_s: float = BOTS_END_S
     _observations: dict[tuple[str, int], _Observation] = field(default_factory=dict)
     _crowd_since: float | None = None
 
@@ -119,6 +123,8 @@ class Sweeper:
         keys = [(suspect.record.session_id, suspect.record.epoch) for suspect in suspects]
         self._observations = {key: self._observations.get(key) or _Observation(now) for key in keys}
         statuses = await self.statuses([suspect.record for suspect in suspects])
+        if any(status.sign in CONFIRMED_DEATHS for status in statuses.values()):
+            await asyncio.sleep(self.bots_end_s)  # their holders may have died a moment ago
         for suspect in suspects:
             await self._act(suspect, statuses[suspect.record.session_id])
 

@@ -103,8 +103,9 @@ class RunnerWatches:
             async with self.client.stream(
                 url, "/watch", connect_timeout_s=CONNECT_S, read_timeout_s=self.silent_s
             ) as answer:
-                if answer.status != HTTPStatus.OK:
+                if answer.status == HTTPStatus.NOT_FOUND:
                     await asyncio.sleep(UNSUPPORTED_S)
+                if answer.status != HTTPStatus.OK:
                     return False
                 was_open = True
                 async for _ in answer.content.iter_any():
