@@ -4,8 +4,10 @@ Every route of a session has the decision who may use it as the type of a parame
 alone, which somebody may read over a shoulder or in a log, grants no access.
 """
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -237,14 +239,18 @@ async def events(
         person: The person.
         record: The session's record.
     """
-    return session_stream(_relay_events(services, session_id), request, services, person, record)
+    relayed = partial(_relay_events, services, session_id)
+    # A call was admitted at its start: it ends with a sign-out, but not because its login grows old.
+    return session_stream(relayed, request, services, person, record, needs_fresh=False)
 
 
-async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIterator[bytes]:
-    """Yield the gateway's event stream; if it breaks, the browser reconnects by itself."""
+async def _relay_events(
+    services: InterfaceServices, session_id: str, over: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yield the gateway's event stream until `over` is set; if it breaks, the browser reconnects by itself."""
     # Sent at once, so that the browser sees the response even if the gateway is slow.
     yield f"retry: {RECONNECT_MS}\n\n".encode()
-    async for chunk in services.gateway.relayed_events(session_id, services.stopping):
+    async for chunk in services.gateway.relayed_events(session_id, over):
         yield chunk
 
 

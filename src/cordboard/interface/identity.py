@@ -6,6 +6,7 @@ that belongs to another person.
 
 import hashlib
 import hmac
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -29,6 +30,8 @@ from cordboard.web.rate_limits import Sampler
 from cordboard.web.session_middleware import CLAIMED
 
 PROXY_CREDENTIAL_HEADER: Final = "X-Login-Secret"
+PROXY_STREAM_S: Final = 600.0
+"""How long a stream lasts before the proxy that authenticates people has to let its page in again."""
 _PERSON: Final = "cordboard.person"  # keys of an ASGI scope
 _LOGIN: Final = "cordboard.login"
 _SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
@@ -48,13 +51,23 @@ class Identity(Protocol):
     Attributes:
         has_login_page: Whether people sign in and out on a page of the interface.
         accepts_names: Whether everybody is signed in who types a name there.
+        stream_s: How long an event stream may last; then its page asks again, as everybody does.
     """
 
     has_login_page: bool
     accepts_names: bool
+    stream_s: float
 
     def person(self, scope: Scope) -> Person | None:
         """Return the sender of the request in `scope`; None if unknown."""
+
+    def person_of_stream(self, scope: Scope, *, needs_fresh: bool) -> Person | None:
+        """Return the sender of a request that is still being answered; None if no longer signed in.
+
+        Args:
+            scope: The scope of the request.
+            needs_fresh: Whether a login counts that has ended by itself, and not by a sign-out.
+        """
 
 
 class CookieIdentity:
@@ -68,6 +81,7 @@ class CookieIdentity:
     """
 
     has_login_page = True
+    stream_s = math.inf
 
     def __init__(
         self,
@@ -92,8 +106,16 @@ class CookieIdentity:
             _log_refusal(self._sampler, scope, "a login cookie that this server did not sign")
             return None
         scope[_LOGIN] = login
-        if login is None:
+        return None if login is None else self._person_of(login)
+
+    def person_of_stream(self, scope: Scope, *, needs_fresh: bool) -> Person | None:
+        """Return the person of the login with which a stream was opened, while it lasts."""
+        login: ValidLogin | None = scope.get(_LOGIN)
+        if login is None or not self._cookies.lasts(login, needs_fresh=needs_fresh):
             return None
+        return self._person_of(login)
+
+    def _person_of(self, login: ValidLogin) -> Person:
         who = login.account
         # Decided anew for each request: a changed list of operators counts from the next start.
         return Person(who.user_id, who.name, self._roles.role_of(who.account, who.groups))
@@ -115,6 +137,7 @@ class HeaderIdentity:
 
     has_login_page = False
     accepts_names = False
+    stream_s = PROXY_STREAM_S
 
     def __init__(self, settings: Settings, roles: Roles) -> None:
         secret = settings.interface_login_secret
@@ -156,6 +179,11 @@ class HeaderIdentity:
             return None
         user_id = f"u-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         return Person(user_id, self._shown(headers) or name, self._role(headers, name))
+
+    def person_of_stream(self, scope: Scope, *, needs_fresh: bool) -> Person | None:  # noqa: ARG002 - the proxy decides
+        """Return the person whom the proxy has named; it is asked again when the stream's time is over."""
+        person: Person | None = scope.get(_PERSON)
+        return person
 
     def _shown(self, headers: Headers) -> str | None:
         """Return the name that pages show, if the proxy sends one."""

@@ -45,6 +45,7 @@ class LocalOperators:
 
     def __init__(self, identity: Identity, sockets: Path = SOCKETS) -> None:
         self.has_login_page = identity.has_login_page
+        self.stream_s = identity.stream_s
         self._identity = identity
         self._sockets = sockets
 
@@ -54,7 +55,14 @@ class LocalOperators:
 
     def person(self, scope: Scope) -> Person | None:
         """Return the sender of the request in `scope`; None if unknown."""
-        person = self._identity.person(scope)
+        return self._raised(self._identity.person(scope), scope)
+
+    def person_of_stream(self, scope: Scope, *, needs_fresh: bool) -> Person | None:
+        """Return the sender of a request that is still being answered; None if no longer signed in."""
+        person = self._identity.person_of_stream(scope, needs_fresh=needs_fresh)
+        return self._raised(person, scope)
+
+    def _raised(self, person: Person | None, scope: Scope) -> Person | None:
         if person is None or person.is_operator or not self._is_local_user(scope):
             return person
         return replace(person, role="operator")

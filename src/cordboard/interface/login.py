@@ -25,6 +25,9 @@ SKEW_MAX_S: Final = 60.0  # between the clocks of two replicas; without NTP they
 ENDED_MAX: Final = 10_000
 """Ended logins that this process remembers, about 150 bytes each. Beyond that a copy of the oldest cookie is
 accepted again until it expires."""
+RENEWED_MAX: Final = 10_000
+"""Renewed logins whose time this process remembers for their open event streams; beyond that, the stream of the
+oldest one ends as if its page had not been used since, and a reload opens it again."""
 COOKIE: Final = "cordboard_login"
 # Browsers accept the prefix only over https, and only from this host and for all its paths.
 SECURE_COOKIE: Final = f"__Host-{COOKIE}"
@@ -146,6 +149,7 @@ class LoginCookies:
         self._path = root_path or "/"
         self._wall = wall
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._renewed: OrderedDict[str, int] = OrderedDict()
 
     def read(self, cookies: Mapping[str, str], *, secure: bool) -> ValidLogin | None:
         """Return the login in the cookies of a request; None without a valid one.
@@ -192,6 +196,10 @@ class LoginCookies:
             secure: Whether the browser used TLS.
         """
         if self._wall() - login.signed > RENEWED_AFTER_S:
+            self._renewed[login.key] = int(self._wall())
+            self._renewed.move_to_end(login.key)
+            if len(self._renewed) > RENEWED_MAX:
+                self._renewed.popitem(last=False)
             self._set_cookie(response, login, secure=secure)
 
     def sign_out(self, login: ValidLogin | None, response: Response, *, secure: bool) -> None:
@@ -211,11 +219,27 @@ class LoginCookies:
             name, path=self._path_of(secure=secure), httponly=True, samesite="lax", secure=secure
         )
 
-    def _valid(self, content: _CookieContent) -> ValidLogin | None:
+    def lasts(self, login: ValidLogin, *, needs_fresh: bool) -> bool:
+        """Return whether a login still lasts whose cookie was read before.
+
+        Args:
+            login: The login.
+            needs_fresh: Whether it must not have ended by itself either.
+        """
+        if login.key in self._ended:
+            return False
+        signed = max(login.signed, self._renewed.get(login.key, 0))
+        return not needs_fresh or self._is_within(login.since, signed)
+
+    def _is_within(self, since: int, signed: int) -> bool:
+        """Return whether a login is within its limits."""
         now = self._wall()
-        is_fresh = -SKEW_MAX_S <= now - content.signed <= self.limits.idle_s
-        is_old = now - content.since > self.limits.age_s
-        if not is_fresh or is_old or content.key in self._ended:
+        return (
+            -SKEW_MAX_S <= now - signed <= self.limits.idle_s and now - since <= self.limits.age_s
+        )
+
+    def _valid(self, content: _CookieContent) -> ValidLogin | None:
+        if content.key in self._ended or not self._is_within(content.since, content.signed):
             return None
         account = Account(content.user_id, content.name, content.account, content.groups)
         return ValidLogin(content.key, account, content.since, content.signed)

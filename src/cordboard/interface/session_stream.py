@@ -52,7 +52,7 @@ async def live(
         record: The session's record.
     """
     feed = SessionFeed(request, services, person, record)
-    return session_stream(feed.events(), request, services, person, record)
+    return session_stream(feed.events, request, services, person, record)
 
 
 class SessionFeed:
@@ -80,11 +80,11 @@ class SessionFeed:
         self._with_lines = person.is_operator and bool(services.log_readings.environment.name)
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_CHUNKS_MAX)
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Yield the events until all is told, or the server stops."""
+    async def events(self, over: asyncio.Event) -> AsyncIterator[bytes]:
+        """Yield the events until all is told, or until `over` is set."""
         yield f"retry: {RECONNECT_MS}\n\n".encode()
         telling = asyncio.create_task(self._tell(), name="session page")
-        stopping = asyncio.create_task(self._stop(telling), name="stop of a session page")
+        stopping = asyncio.create_task(self._stop(telling, over), name="stop of a session page")
         try:
             while True:
                 try:
@@ -101,9 +101,9 @@ class SessionFeed:
             stopping.cancel()
             telling.cancel()
 
-    async def _stop(self, telling: "asyncio.Task[None]") -> None:
-        """End the stream when the server stops, or when all is told."""
-        stop = asyncio.create_task(self._services.stopping.wait())
+    async def _stop(self, telling: "asyncio.Task[None]", over: asyncio.Event) -> None:
+        """End the stream when `over` is set, or when all is told."""
+        stop = asyncio.create_task(over.wait())
         try:
             await asyncio.wait({telling, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
