@@ -46,6 +46,7 @@ _NAME = {"type": "string", "pattern": f"^({_LABEL})?$", "maxLength": 63}
 # Names of Secrets, and of hosts without a scheme or a port.
 _DNS_NAME = {"type": "string", "pattern": rf"^({_LABEL}(\.{_LABEL})*)?$", "maxLength": 253}
 _QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$"}
+_NETWORK = {"type": "string", "pattern": "^[0-9A-Fa-f.:]+/[0-9]{1,3}$"}
 _FREE = {"type": "object"}
 # By the path of a value, or by its last name.
 _TYPES: dict[str, dict[str, Any]] = {
@@ -58,6 +59,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "coldRunners.memory": _QUANTITY,
     "command": {**_STRINGS, "minItems": 1},
     "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "dnsPorts": _PORTS,
     "edge.host": _DNS_NAME,
     "fullnameOverride": _NAME,
     "interface.host": _DNS_NAME,
@@ -73,7 +75,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "podAnnotations": _TEXTS_BY_NAME,
     "podLabels": _TEXTS_BY_NAME,
     "podSecurity": _FREE,
-    "privateNetworks": _STRINGS,
+    "privateNetworks": {"type": "array", "items": _NETWORK, "uniqueItems": True},
     "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "pullSecrets": _STRINGS,
     "redisPorts": _PORTS,

@@ -48,7 +48,12 @@ ALL: dict[str, Any] = {
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},
     },
     "logReader": {"enabled": True},
-    "networkPolicies": {"monitoring": [{"namespaceSelector": {}}]},
+    "networkPolicies": {
+        "monitoring": [{"namespaceSelector": {}}],
+        "proxies": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "proxies"}}}
+        ],
+    },
     "podMonitor": {"enabled": True},
     "alarms": {"enabled": True},
     "dashboard": {"enabled": True},

@@ -1,5 +1,6 @@
 """What the pods of the chart are, when they restart, and what they may reach."""
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -124,6 +125,60 @@ def test_services_of_the_cluster_can_be_opened(component: str) -> None:
     found = render(ALL, {"networkPolicies": {f"{component}Egress": [rule]}})
     having = {name for name in COMPONENTS if rule in egress(found, name)}
     assert having - {"cold-runner"} == {component}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_names_are_found_on_openshift_as_well(component: str) -> None:
+    """Its DNS pods listen on 5353, and its network plugin applies a policy to the pod behind the Service."""
+    dns = {"ports": [{"protocol": name, "port": port} for port in (53, 5353) for name in ("UDP", "TCP")]}  # fmt: skip
+    assert dns in egress(render(ALL), component)
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis.data:6379/0", [6379]),
+        ("redis://redis.data", [6379]),
+        ("rediss://:pa:1@redis.data:6390/0?ssl_check_hostname=false", [6379, 6390]),
+        ("redis+sentinel://one:26380,two,[::1]:5/main/0", [6379, 26380, 26379, 5]),
+        ("rediss+cluster://u:p@one:7001,[fd00::7]", [6379, 7001]),
+    ],
+)
+def test_redis_is_reached_at_the_port_of_its_url(url: str, ports: list[int]) -> None:
+    """Of several servers, at the port of each; the others are those of the values."""
+    found = render(ALL, {"redis": {"url": url}})
+    rule = {"ports": [{"protocol": "TCP", "port": port} for port in ports]}
+    for component in ("gateway", "operator", "runner"):
+        assert rule in egress(found, component)
+
+
+@pytest.mark.parametrize(
+    ("networks", "four", "six"),
+    [
+        (None, "192.168.0.0/16", "fc00::/7"),
+        (["10.0.0.0/8", "fd12:3456::/32"], "10.0.0.0/8", "fd12:3456::/32"),
+        (["10.0.0.0/8"], "10.0.0.0/8", None),
+    ],
+)
+def test_private_networks_are_those_of_their_family(
+    networks: list[str] | None, four: str, six: str | None
+) -> None:
+    """The API refuses an exception that is no part of its block, such as one of IPv6 in that of IPv4."""
+    own = {} if networks is None else {"networkPolicies": {"privateNetworks": networks}}
+    found = render(ALL, own)
+    for component in ("runner", "interface", "edge"):
+        blocks = {
+            peer["ipBlock"]["cidr"]: peer["ipBlock"].get("except", [])
+            for rule in egress(found, component)
+            for peer in rule.get("to", [])
+            if "ipBlock" in peer
+        }
+        assert set(blocks) == {"0.0.0.0/0", "::/0"}
+        for cidr, exceptions in blocks.items():
+            versions = {ip_network(text).version for text in (cidr, *exceptions)}
+            assert len(versions) == 1
+        assert four in blocks["0.0.0.0/0"]
+        assert (six in blocks["::/0"]) if six else not blocks["::/0"]
 
 
 def egress(found: list[dict[str, Any]], component: str) -> list[dict[str, Any]]:

@@ -45,6 +45,25 @@ def test_header_needs_somebody_to_trust() -> None:
     render(ALL, untrusted, secret)
 
 
+@pytest.mark.parametrize(
+    "opened",
+    [
+        {"networkPolicies": {"proxies": []}},
+        {"networkPolicies": {"enabled": False}},
+        {"interface": {"service": {"type": "NodePort"}}},
+        {"interface": {"service": {"type": "LoadBalancer"}}},
+    ],
+    ids=str,
+)
+def test_header_is_not_trusted_by_an_address_that_others_may_have(opened: dict[str, Any]) -> None:
+    """Without a secret, any pod of a trusted network could sign in as anybody, unless only the proxies come in."""
+    told = refusal(ALL, opened)
+    assert "CORDBOARD_INTERFACE_LOGIN_SECRET" in told
+    assert "networkPolicies.proxies" in told
+    secret = {"secret": {"values": {"CORDBOARD_INTERFACE_LOGIN_SECRET": "of the proxy, shared"}}}
+    render(ALL, opened, secret)
+
+
 def test_oidc_needs_a_provider() -> None:
     """The interface itself would refuse to start."""
     login = {"settings": {"interface_login": "oidc", "oidc_issuer": "https://login.example.org"}}
@@ -75,6 +94,7 @@ def test_door_needs_a_host(component: str) -> None:
         {"runner": {"maxSurge": "0%"}},
         {"runner": {"maxUnavailable": "0%"}},
         {"coldRunners": {"memory": "1 GB"}},
+        {"networkPolicies": {"privateNetworks": ["10.0.0.1"]}},
     ],
     ids=str,
 )
@@ -177,9 +197,32 @@ def test_settings_that_the_chart_reads_are_no_variables_of_jobs() -> None:
 def test_prometheus_needs_the_scrape_secret() -> None:
     """A PodMonitor that refers to a missing key would find nothing."""
     secret = {"name": "mine", "keys": ["CORDBOARD_TURN_SECRET"]}
-    own: dict[str, Any] = {"secret": secret, "podMonitor": {"enabled": True}}
+    own: dict[str, Any] = {
+        "secret": secret,
+        "podMonitor": {"enabled": True},
+        "networkPolicies": {"enabled": False},
+    }
     assert "CORDBOARD_SCRAPE_SECRET" in refusal(own)
     render(own, {"secret": {"keys": ["CORDBOARD_SCRAPE_SECRET"]}})
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"podMonitor": {"enabled": True}}, "networkPolicies.monitoring"),
+        ({"gateway": {"service": {"type": "LoadBalancer"}}}, "networkPolicies.gatewayCallers"),
+        ({"gateway": {"service": {"type": "NodePort"}}}, "networkPolicies.gatewayCallers"),
+    ],
+)
+def test_policies_do_not_deny_what_another_value_asks_for(
+    values: dict[str, Any], name: str
+) -> None:
+    """A scrape or a call that a policy denies only ends in a timeout."""
+    assert name in refusal(REDIS, values)
+    render(
+        REDIS, values, {"networkPolicies": {name.rpartition(".")[2]: [{"namespaceSelector": {}}]}}
+    )
+    render(REDIS, values, {"networkPolicies": {"enabled": False}})
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@
 {{- end -}}
 {{- include "cordboard.checkScaling" . -}}
 {{- include "cordboard.checkGrace" . -}}
+{{- include "cordboard.checkPolicies" . -}}
 {{- include "cordboard.checkShared" . -}}
 {{- end -}}
 
@@ -74,6 +75,10 @@
 {{- end -}}
 {{- if and (eq $login "header") (not .Values.settings.trusted_proxies) (not (include "cordboard.hasKey" (list . "CORDBOARD_INTERFACE_LOGIN_SECRET"))) -}}
 {{- fail "settings.interface_login is header, but nothing says whose header is trusted: set settings.trusted_proxies to the addresses of the proxies, or give the Secret the key CORDBOARD_INTERFACE_LOGIN_SECRET (secret.keys or secret.values)." -}}
+{{- end -}}
+{{- $isClosed := and .Values.networkPolicies.enabled .Values.networkPolicies.proxies (eq .Values.interface.service.type "ClusterIP") -}}
+{{- if and (eq $login "header") (not $isClosed) (not (include "cordboard.hasKey" (list . "CORDBOARD_INTERFACE_LOGIN_SECRET"))) -}}
+{{- fail "settings.interface_login is header, and whoever has an address in settings.trusted_proxies, such as another pod, could sign in as anybody: give the Secret the key CORDBOARD_INTERFACE_LOGIN_SECRET (secret.keys or secret.values), which the proxy sends as X-Login-Secret. Or let nobody but the proxies reach the interface: set networkPolicies.proxies, with networkPolicies.enabled=true and interface.service.type=ClusterIP." -}}
 {{- end -}}
 {{- if and (eq $login "oidc") (not (and .Values.settings.oidc_issuer .Values.settings.oidc_client_id)) -}}
 {{- fail "settings.interface_login is oidc, but there is no provider: set settings.oidc_issuer and settings.oidc_client_id, and give the Secret the key CORDBOARD_OIDC_CLIENT_SECRET unless the client is public." -}}
@@ -156,6 +161,18 @@
 {{- end -}}
 {{- if and .Values.runner.enabled (lt (int .Values.runner.terminationGracePeriodSeconds) 16) -}}
 {{- fail (printf "runner.terminationGracePeriodSeconds: expected 16 or more, of which a runner needs 15 to hand its calls over, got %v." .Values.runner.terminationGracePeriodSeconds) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The policies would silently deny what other values ask for. */}}
+{{- define "cordboard.checkPolicies" -}}
+{{- if .Values.networkPolicies.enabled -}}
+{{- if and .Values.podMonitor.enabled (not .Values.networkPolicies.monitoring) -}}
+{{- fail "networkPolicies.monitoring: expected who reads the metrics, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}], because podMonitor.enabled=true, got none." -}}
+{{- end -}}
+{{- if and (ne .Values.gateway.service.type "ClusterIP") (not .Values.networkPolicies.gatewayCallers) -}}
+{{- fail (printf "networkPolicies.gatewayCallers: expected who calls the gateway from outside, such as [{ipBlock: {cidr: 203.0.113.0/24}}], because gateway.service.type is %s, got none." .Values.gateway.service.type) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
