@@ -280,6 +280,7 @@ def test_invalid_settings_are_reported_at_the_start(more: dict[str, Any], words:
         (True, Settings(interface_url="https://voice.example"), "CORDBOARD_INTERFACE_LOGIN"),
         (False, Settings(), "CORDBOARD_INTERFACE_LOGIN"),
         (False, Settings(interface_login="name"), "CORDBOARD_INTERFACE_LOGIN"),
+        # The interface then refuses other machines: test_interface_own_machine.py.
         (False, Settings(interface_url="http://localhost:3000"), None),
         (False, Settings(interface_login="oidc"), "CORDBOARD_INTERFACE_URL"),
         (

@@ -29,6 +29,7 @@ from cordboard.interface.local_user import LocalOperators
 from cordboard.interface.log_readings import LogReadings
 from cordboard.interface.log_sources import LogEnvironment, check_environment
 from cordboard.interface.login import LoginCookies
+from cordboard.interface.own_machine import OwnMachineMiddleware
 from cordboard.interface.people import Person, Roles
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
@@ -237,6 +238,8 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     # Outside the session middleware, which binds what is left of the headers.
     app.add_middleware(IdentityMiddleware, identity=app.state.identity, may_bind=may_bind)
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
+    if not local and login_kind(settings) == "name":
+        app.add_middleware(OwnMachineMiddleware)
     app.add_middleware(
         browser_security.SecurityHeadersMiddleware,
         only_tls=origin is not None and origin.is_secure,

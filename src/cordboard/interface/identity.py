@@ -302,7 +302,8 @@ def require_login(host: str, local: bool, settings: Settings) -> None:
         host: The address to listen on, for the message.
         local: Whether it is loopback.
         settings: The settings. The public address counts, too: a proxy may forward to loopback. A public
-            address on loopback states that people open the interface through a tunnel to their machine.
+            address on loopback states that people open the interface through a tunnel to their machine; the
+            interface then refuses all other connections (``own_machine.py``).
 
     Raises:
         SettingsError: Others can open it, and ``interface_login`` is name, or not set.

@@ -68,7 +68,7 @@ class LocalOperators:
         return replace(person, role="operator")
 
     def _is_local_user(self, scope: Scope) -> bool:
-        if scope.get(FORWARDED) or any(name in _FORWARDING for name, _ in scope["headers"]):
+        if is_forwarded(scope):
             return False
         client, server = _address(scope.get("client")), _address(scope.get("server"))
         if client is None or server is None:
@@ -88,6 +88,11 @@ class LocalOperators:
         for line in lines:
             fields = line.split()
             yield fields[1], fields[2], int(fields[7])
+
+
+def is_forwarded(scope: Scope) -> bool:
+    """Return whether a proxy or a tunnel has marked the request in `scope` as that of somebody else."""
+    return bool(scope.get(FORWARDED)) or any(name in _FORWARDING for name, _ in scope["headers"])
 
 
 def _address(end: Any) -> str | None:

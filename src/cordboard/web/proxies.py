@@ -126,6 +126,12 @@ class ForwardedMiddleware:
         )
 
 
+def is_loopback_peer(scope: Scope) -> bool:
+    """Return whether this machine has opened the connection of `scope`, which no proxy header has changed yet."""
+    address = _parse_address((scope.get("client") or ("", 0))[0])
+    return address is not None and address.is_loopback
+
+
 def client_address(scope: Scope) -> str:
     """Return the address under which the client of `scope` is counted; for IPv6, its /64 network."""
     address = _parse_address((scope.get("client") or ("", 0))[0])
