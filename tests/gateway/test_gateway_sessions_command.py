@@ -94,6 +94,44 @@ def test_all_pages_are_searched() -> None:
     assert [item["sessionId"] for item in found] == ["p0", "p1", "p2", "p3"]
 
 
+TAKEN = {
+    "epoch": 3,
+    "attempt": 2,
+    "cause": "confirmed",
+    "runner": "r1",
+    "at": "2026-11-23T10:00:20Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (
+            {**TAKEN, "sign": "the runner's port is closed", "takenBy": "r2", "silenceMs": 1234},
+            "the runner r1 died; the runner's port is closed; attempt 2; taken by r2; no bot ran for 1.23 s",
+        ),
+        (TAKEN, "the runner r1 died; attempt 2; not taken yet"),
+        (
+            {**TAKEN, "cause": "draining", "attempt": 1, "takenBy": "r2", "silenceMs": 90},
+            "the runner r1 was stopped, and handed the session over; the runner announced it; attempt 1; "
+            + "taken by r2; no bot ran for 0.09 s",
+        ),
+        (
+            {**TAKEN, "cause": "died", "sign": "the runner does not answer"},
+            "the runner r1 died; the lease ran out; the runner does not answer; attempt 2; not taken yet",
+        ),
+    ],
+)
+def test_take_over_tells_what_died_and_who_continued(item: dict[str, Any], words: str) -> None:
+    """A session shows each of its take-overs with how it was known, and for how long no bot ran."""
+    session = {
+        "sessionId": "s", "status": "running", "createdAt": "2026-11-23T10:00:00Z",
+        "stages": {"running": "2026-11-23T10:00:21Z"}, "takeOvers": [item],
+    }  # fmt: skip
+    (row,) = [line for line in sessions._details(session).splitlines() if "epoch 3" in line]
+    assert row.endswith(words)
+
+
 @pytest.mark.parametrize(("more", "shown"), [({}, "0:13"), ({"takeOvers": [{"epoch": 2}]}, "0:30")])
 def test_duration_is_that_of_the_call_and_not_of_its_last_bot(
     more: dict[str, Any], shown: str

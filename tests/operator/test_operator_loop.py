@@ -387,11 +387,11 @@ class TestSweep:
         tried: list[str] = []
         recover = Placement.recover
 
-        async def refused(self: Placement, session_id: str, *args: Any) -> Any:
+        async def refused(self: Placement, session_id: str, *args: Any, **told: Any) -> Any:
             tried.append(session_id)
             if len(tried) < 4:
                 raise StoreUnavailableError("Redis takes no writes: NOREPLICAS.")
-            return await recover(self, session_id, *args)
+            return await recover(self, session_id, *args, **told)
 
         monkeypatch.setattr(Placement, "recover", refused)
         await self.run(plane)

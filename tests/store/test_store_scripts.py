@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -591,6 +592,32 @@ class TestRecover:
         await expire_lease(store)
         assert (await store.placement.recover("call-7", epoch)).reason == "runner_lost"
         assert (await store.session("call-7")).state == "failed"
+
+    async def test_take_over_names_who_continued(self, store: RedisStore) -> None:
+        """The runner that continues may come after others have refused the session."""
+        await run(store)
+        recovered = await store.placement.recover(
+            "call-7", 1, "confirmed", sign="its port is closed", seen_ms=1500
+        )
+        (taken,) = (await store.session("call-7")).take_overs
+        assert (taken.sign, taken.seen_ms) == ("its port is closed", 1500)
+        assert (taken.taken_by, taken.ran_ms, taken.silence_ms) == (None, None, None)
+        await store.placement.assign("call-7", recovered.epoch)
+        again = await store.placement.recover("call-7", recovered.epoch, "refused")
+        await store.unregister(RUNNER.runner_id)
+        await store.register(replace(RUNNER, runner_id="r9"))
+        await store.placement.assign("call-7", again.epoch)
+        await store.confirm_running("call-7", again.epoch, replace(HOLDER, runner_id="r9"))
+        record = await store.session("call-7")
+        (taken,) = record.take_overs
+        assert (taken.epoch, taken.taken_by) == (recovered.epoch, "r9")
+        assert taken.ran_ms == record.stages["running"]
+        assert taken.silence_ms == taken.ran_ms - taken.at_ms + 1500
+        await store.hand_over(
+            "call-7", again.epoch, "bot_died", RecoveringHolder("r9", detail="killed by SIGSEGV")
+        )
+        first, last = (await store.session("call-7")).take_overs
+        assert (first, last.sign, last.taken_by) == (taken, "killed by SIGSEGV", None)
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
     async def test_recovery_returns_the_slot_once(

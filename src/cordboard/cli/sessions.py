@@ -219,11 +219,22 @@ def _details(session: dict[str, Any]) -> str:
 
 
 def _take_over(item: dict[str, Any]) -> tuple[str, str]:
+    """Return the row of a take-over: what died, how that was known, who continued, and after how long."""
     from cordboard.cli import _output
+    from cordboard.logs.takeovers import DIED, TakeOver, known_words
 
-    lost = f", runner {item['runner']}" if "runner" in item else ""
-    at = _output.format_local_time(item["at"])
-    return f"  epoch {item['epoch']}", f"{at}  {item['cause']}{lost}, attempt {item['attempt']}"
+    cause = item["cause"]
+    known = known_words(cause, item.get("sign", ""))
+    taken = TakeOver(item["epoch"], None, DIED.get(cause, cause), known, item.get("runner", ""))
+    silence_ms = item.get("silenceMs")
+    words = [
+        f"{_output.format_local_time(item['at'])}  {taken.died_words}",
+        *([known] if known else []),
+        f"attempt {item['attempt']}",
+        f"taken by {item['takenBy']}" if "takenBy" in item else "not taken yet",
+        *([f"no bot ran for {silence_ms / 1000:.2f} s"] if silence_ms is not None else []),
+    ]
+    return f"  epoch {item['epoch']}", "; ".join(words)
 
 
 def _duration(session: dict[str, Any]) -> str:

@@ -229,6 +229,9 @@ def _take_over(item: TakeOver) -> dict[str, Any]:
         "cause": item.cause,
         "runner": item.runner_id,
         "at": rfc3339(item.at_ms),
+        "sign": item.sign,
+        "takenBy": item.taken_by,
+        "silenceMs": item.silence_ms,
     }
     return {name: value for name, value in values.items() if value is not None}
 

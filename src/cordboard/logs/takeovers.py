@@ -130,7 +130,7 @@ def _recovered(item: TimedEvent, events: Sequence[TimedEvent], until: int | None
         epoch=started.epoch or first if started else first,
         us=item.us,
         died=DIED[str(item.meta["why"])],
-        known=_known(item),
+        known=known_words(str(item.meta["why"]), _text(item, "sign")),
         lost=_text(item, "runner"),
         runner=_runner(own),
         attempt=_whole(item.meta.get("attempt")),
@@ -139,11 +139,16 @@ def _recovered(item: TimedEvent, events: Sequence[TimedEvent], until: int | None
     )
 
 
-def _known(item: TimedEvent) -> str:
-    sign = _text(item, "sign")
-    if item.meta["why"] == "died":
+def known_words(cause: str, sign: str) -> str:
+    """Return how an end was known, in words.
+
+    Args:
+        cause: The cause with which the session was queued again.
+        sign: What was known of its holder; empty if nothing was.
+    """
+    if cause == "died":
         return f"{_RAN_OUT}; {sign}" if sign else _RAN_OUT
-    return sign or {"draining": "the runner announced it"}.get(str(item.meta["why"]), "")
+    return sign or {"draining": "the runner announced it"}.get(cause, "")
 
 
 def _runner(own: Sequence[TimedEvent]) -> str:

@@ -261,7 +261,10 @@ class Sweeper:
         """
         if finding is not None:
             sign, seen_ms = finding.sign, finding.overdue_ms
-        recovery = await self.store.placement.recover(record.session_id, record.epoch, cause)
+        words = None if sign is None else sign.value
+        recovery = await self.store.placement.recover(
+            record.session_id, record.epoch, cause, sign=words, seen_ms=seen_ms
+        )
         metrics.recoveries.labels(recovery.outcome).inc()
         # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does
         # each operator, but one of them gets this outcome.
@@ -280,7 +283,7 @@ class Sweeper:
                     event="session.recovered",
                     attempt=recovery.attempt,
                     why=cause,
-                    sign=sign.value if sign is not None else None,
+                    sign=words,
                     seen_ms=seen_ms,
                     runner=record.runner_id,
                 )

@@ -86,6 +86,8 @@ class Placement:
         cause: RecoveryCause | HandOverCause = "died",
         *,
         holder: RecoveringHolder | None = None,
+        sign: str | None = None,
+        seen_ms: int | None = None,
     ) -> RecoveryOutcome:
         """Take a session from its runner and queue it again with a higher epoch.
 
@@ -94,6 +96,8 @@ class Placement:
             epoch: Its epoch; another epoch changes nothing.
             cause: Why; the script checks whether it can be so.
             holder: The runner that hands the session over; None for an operator.
+            sign: How the end of its bot is known, as text; by default the detail of `holder`.
+            seen_ms: Milliseconds since the first sign of it.
         """
         own = holder or RecoveringHolder()
         reply = await self._scripts.run(
@@ -106,6 +110,8 @@ class Placement:
                 "runner_id": own.runner_id,
                 "reason": own.reason,
                 "detail": own.detail,
+                "sign": sign or own.detail,
+                "seen_ms": seen_ms,
                 "recoveries_max": RECOVERIES_MAX,
                 "refusals_max": REFUSALS_MAX,
                 "token": own.token or new_token(),

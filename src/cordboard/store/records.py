@@ -266,6 +266,10 @@ class TakeOver:
         cause: The cause: one of `RecoveryCause` or `HandOverCause`.
         runner_id: The runner that had it; None for a cold one that never came.
         at_ms: When that was.
+        sign: How its end was known, as text; None if nothing but the cause is known.
+        seen_ms: Milliseconds from the first sign of it until then.
+        taken_by: The runner that continued the session; None until a bot runs.
+        ran_ms: When that bot ran.
     """
 
     epoch: int
@@ -273,6 +277,15 @@ class TakeOver:
     cause: str
     runner_id: str | None
     at_ms: int
+    sign: str | None = None
+    seen_ms: int = 0
+    taken_by: str | None = None
+    ran_ms: int | None = None
+
+    @property
+    def silence_ms(self) -> int | None:
+        """For how long no bot ran, from the first sign of the end; None until one runs."""
+        return None if self.ran_ms is None else self.ran_ms - self.at_ms + self.seen_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,5 +366,8 @@ def record_from_hash(fields: Mapping[str, str]) -> SessionRecord:
 
 
 def _take_over(fields: Mapping[str, Any]) -> TakeOver:
-    numbers = {name: int(fields[name]) for name in ("epoch", "attempt", "at_ms")}
-    return TakeOver(cause=fields["cause"], runner_id=fields.get("runner"), **numbers)
+    numbers = ("epoch", "attempt", "at_ms", "seen_ms", "ran_ms")
+    texts = ("cause", "sign", "taken_by")
+    values: dict[str, Any] = {name: int(fields[name]) for name in numbers if name in fields}
+    values |= {name: fields[name] for name in texts if name in fields}
+    return TakeOver(runner_id=fields.get("runner"), **values)

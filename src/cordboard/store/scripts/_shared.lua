@@ -184,10 +184,20 @@ local function raise_epoch(room, above)
   return epoch
 end
 
+-- Return the take-overs of a session, with who continues it after the last one; nil if there are none.
+local function continued(rec, runner_id, now)
+  if not rec.take_overs then return nil end
+  local taken = cjson.decode(rec.take_overs)
+  local last = taken[#taken]
+  if not last.ran_ms then last.taken_by, last.ran_ms = runner_id, now end
+  return cjson.encode(taken)
+end
+
 -- Move a session to `running`. No other code writes this state.
 local function run(rec, holder, lag_ms, now)
   set(rec, { state = 'running', runner_id = holder.runner_id, runner_url = holder.runner_url,
-    type = holder.type, pid = holder.pid, build = holder.build, at_running = now })
+    type = holder.type, pid = holder.pid, build = holder.build, at_running = now,
+    take_overs = continued(rec, holder.runner_id, now) })
   redis.call('ZREM', K.deadlines, rec.session_id)
   redis.call('ZADD', K.leases, now + T.lease_ms, rec.session_id)
   drop_queue_entry(rec)

@@ -17,6 +17,8 @@
 --   runner_id        the runner that must hold the session; absent: any
 --   reason, detail   of the end, if this was the last attempt; absent: 'runner_lost', or 'launch_failed'
 --                    if the session never ran
+--   sign             how its end is known, as text; absent if nothing but the cause is
+--   seen_ms          milliseconds since the first sign of it; absent if there was none before
 --   recoveries_max   maximum number of recoveries
 --   refusals_max     maximum number of refusals
 --   token            random, the same each time that this call is sent
@@ -75,7 +77,8 @@ enqueue(sid, fields, rec.launch)
 if not is_hand_over_lost then
   local taken = cjson.decode(rec.take_overs or '[]')
   taken[#taken + 1] =
-    { epoch = fields.epoch, attempt = attempt, cause = cause, runner = rec.runner_id, at_ms = now }
+    { epoch = fields.epoch, attempt = attempt, cause = cause, runner = rec.runner_id, at_ms = now,
+      sign = args.sign, seen_ms = args.seen_ms }
   if #taken > TAKE_OVERS_MAX then table.remove(taken, 1) end
   fields.recovery, fields.at_recovered, fields.take_overs = cause, now, cjson.encode(taken)
 end
