@@ -113,8 +113,10 @@ TAKEN = {
         (TAKEN, "the runner r1 died; attempt 2; not taken yet"),
         (
             {**TAKEN, "cause": "draining", "attempt": 1, "takenBy": "r2", "silenceMs": 90},
-            "the runner r1 was stopped, and handed the session over; the runner announced it; attempt 1; "
-            + "taken by r2; no bot ran for 0.09 s",
+            (
+                "the runner r1 was stopped, and handed the session over; the runner announced it;"
+                " attempt 1; taken by r2; no bot ran for 0.09 s"
+            ),
         ),
         (
             {**TAKEN, "cause": "died", "sign": "the runner does not answer"},
