@@ -434,7 +434,7 @@ async def test_words_need_consent(lines: Lines, content: Any) -> None:
         ("startup_timing_observer", "pipeline.started"),
     ],
 )
-async def test_older_pipecat_loses_one_record(
+async def test_pipecat_without_an_observer_loses_one_record(
     lines: Lines, monkeypatch: pytest.MonkeyPatch, module: str, lost: str
 ) -> None:
     """A module that this Pipecat does not have costs its record, and neither the others nor the call."""

@@ -11,7 +11,9 @@ from pipecat.frames.frames import (
     TTSAudioRawFrame,
     VADUserStartedSpeakingFrame,
 )
+from pipecat.observers.base_observer import BaseObserver
 from pipecat.observers.startup_timing_observer import StartupTimingObserver
+from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 
 from cordboard.runner import context_keeper
@@ -20,7 +22,7 @@ from cordboard.runner.sound_levels import SoundLevels
 from cordboard.runner.startup_watch import StartupWatch
 from cordboard.runner.turn_log import TurnLog
 from lines_support import Lines, lines
-from runner.records_support import run_call, setup_file
+from runner.records_support import Stage, run_call, setup_file
 
 __all__ = ["lines", "setup_file"]
 
@@ -155,6 +157,20 @@ async def test_part_that_cannot_be_attached_costs_no_other(
     found = {line.get("event") for line in lines()}
     assert ("user.connected" in found) == (part != "first events")
     assert ("speech.started" in found) == (part != "records")
+
+
+async def test_observers_of_another_pipecat_cost_no_call(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Pipecat that Cordboard does not know, whose observers take other arguments, loses the records."""
+
+    def other(_self: object) -> None:
+        """Take no argument, as in Pipecat 1.9."""
+
+    worker = PipelineWorker(Pipeline([Stage(name="Stage")]))
+    monkeypatch.setattr(BaseObserver, "__init__", other)
+    await worker._load_setup_files()
+    assert len([line for line in lines() if "missing" in line["message"]]) == 2
 
 
 def test_observer_of_the_start_sees_each_push() -> None:

@@ -1,6 +1,6 @@
 """Attaches what writes the records of a call to a bot's pipeline.
 
-Pipecat's observers are imported one by one: with an older Pipecat a record is missing, and the call goes on.
+Pipecat's observers are imported one by one: if a later Pipecat lacks one, a record is missing, and the call goes on.
 """
 
 from typing import Any, Final
