@@ -120,6 +120,28 @@ class TestRedis:
             assert len(_of_redis(part)) in {0, 2}, _of_redis(part)
             assert "Traceback" not in str(part.records)
 
+    @pytest.mark.parametrize("dies", ["runner", "bot"])
+    async def test_death_while_redis_is_away_is_recovered_afterwards(
+        self, plane: Plane, server: EmbeddedServer, dies: str
+    ) -> None:
+        """Nobody can write the death down when it is seen; nothing is lost or doubled once Redis is back."""
+        await plane.have("gateway", "operator", "runner")
+        other = plane.spawn("runner", "--capacity", "20")
+        await ready(other)
+        names = sids(3)
+        tasks = await calls(plane, names, LEASE_S * 1.5)
+        pids = [(await plane.store.session(sid)).pid or 0 for sid in names]
+        _signal(server, signal.SIGSTOP)
+        for pid in [other.pid] if dies == "runner" else pids:
+            os.kill(pid, signal.SIGKILL)
+        assert all([await asyncio.to_thread(gone_within, pid, 10) for pid in pids])
+        await asyncio.sleep(LEASE_S / 2)
+        _signal(server, signal.SIGCONT)
+        await asyncio.gather(*tasks)
+        other.kill()
+        assert plane.verdict(*names) == []
+        assert _reasons(plane, names) == {("bot_finished", 2)}
+
     @pytest.mark.parametrize(
         "memory", [pytest.param("kept", marks=pytest.mark.faults_full), "lost"]
     )
