@@ -146,7 +146,8 @@ class OidcLogin:
             None if the provider has no such URL, or does not answer.
         """
         try:
-            endpoint = (await self._provider.metadata()).end_session_endpoint
+            # Also if it is out of date: nobody waits for the provider in order to sign out here.
+            endpoint = (await self._provider.known_metadata()).end_session_endpoint
         except (ProviderUnavailableError, ProviderInvalidError):
             return None
         if endpoint is None:

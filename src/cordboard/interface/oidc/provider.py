@@ -4,7 +4,6 @@ No request follows a redirect, takes longer than ``TIMEOUT_S``, or reads more th
 Cordboard.
 """
 
-import asyncio
 import base64
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from cordboard.interface.oidc.errors import (
     ProviderUnavailableError,
     SignInExpiredError,
 )
+from cordboard.interface.oidc.shared_request import SharedRequest
 from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 from cordboard.web.origin import is_loopback_name
 from cordboard.web.rate_limits import Clock
@@ -105,7 +105,9 @@ class Provider:
         self._metadata_at = 0.0
         self._keys: list[Key] = []
         self._keys_at: float | None = None
-        self._lock = asyncio.Lock()
+        # Many sign-ins at once need one request, and none waits for those before it.
+        self._metadata_request = SharedRequest(self._renew_metadata)
+        self._keys_request = SharedRequest(self._renew_keys)
 
     async def metadata(self) -> Metadata:
         """Return the metadata, which is read once an hour; earlier metadata while the provider is away.
@@ -114,18 +116,29 @@ class Provider:
             ProviderUnavailableError: It was never read, and the provider does not answer.
             ProviderInvalidError: The answer is not the metadata of this issuer.
         """
-        async with self._lock:  # many sign-ins at once need one request
-            is_fresh = self._clock() - self._metadata_at < METADATA_FRESH_S
-            if self._metadata is not None and is_fresh:
-                return self._metadata
-            try:
-                self._metadata = await self._read_metadata()
-            except ProviderUnavailableError as error:
-                if self._metadata is None:
-                    raise
-                log.warning("The identity provider's metadata is out of date", reason=error.reason)
-            self._metadata_at = self._clock()
+        is_fresh = self._clock() - self._metadata_at < METADATA_FRESH_S
+        if self._metadata is not None and is_fresh:
             return self._metadata
+        return await self._metadata_request.answer()
+
+    async def known_metadata(self) -> Metadata:
+        """Return the metadata that was read last, of whatever age; read it only if it was never read.
+
+        Raises:
+            ProviderUnavailableError: It was never read, and the provider does not answer.
+            ProviderInvalidError: The answer is not the metadata of this issuer.
+        """
+        return self._metadata or await self.metadata()
+
+    async def _renew_metadata(self) -> Metadata:
+        try:
+            self._metadata = await self._read_metadata()
+        except ProviderUnavailableError as error:
+            if self._metadata is None:
+                raise
+            log.warning("The identity provider's metadata is out of date", reason=error.reason)
+        self._metadata_at = self._clock()
+        return self._metadata
 
     async def keys(self, *, renewed: bool = False) -> list[Key]:
         """Return the keys that sign ID tokens.
@@ -137,18 +150,21 @@ class Provider:
             ProviderUnavailableError: The provider does not answer, and no key is known.
             ProviderInvalidError: The answer has no usable key.
         """
-        uri = (await self.metadata()).jwks_uri
-        async with self._lock:
-            age = float("inf") if self._keys_at is None else self._clock() - self._keys_at
-            if age < (KEYS_PAUSE_S if renewed else KEYS_FRESH_S):
-                return self._keys
-            try:
-                self._keys = _usable_keys(await self._get(uri))
-            except ProviderUnavailableError:
-                if not self._keys or renewed:
-                    raise
+        age = float("inf") if self._keys_at is None else self._clock() - self._keys_at
+        if age < (KEYS_PAUSE_S if renewed else KEYS_FRESH_S):
+            return self._keys
+        try:
+            return await self._keys_request.answer()
+        except ProviderUnavailableError:
+            if not self._keys or renewed:
+                raise
             self._keys_at = self._clock()
             return self._keys
+
+    async def _renew_keys(self) -> list[Key]:
+        self._keys = _usable_keys(await self._get((await self.metadata()).jwks_uri))
+        self._keys_at = self._clock()
+        return self._keys
 
     async def exchange(self, code: str, redirect_uri: str, verifier: str) -> Tokens:
         """Return the tokens for a code, which the provider accepts once.
