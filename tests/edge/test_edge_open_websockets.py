@@ -51,12 +51,12 @@ async def test_call_of_a_static_document_joins_under_its_own_id(
     monkeypatch: Any, carrier: str
 ) -> None:
     """The bot receives what the edge has read, and then everything else."""
-    start = json.dumps(STARTS[carrier])
+    texts = [CONNECTED, json.dumps(STARTS[carrier]), json.dumps({"event": "mark"})]
     async with stream_edge(monkeypatch) as edge:
         async with await edge.open("/ws?bot=support") as websocket:
-            for text in (CONNECTED, start, "more"):
+            for text in texts:
                 await websocket.send_str(text)
-            assert [await websocket.receive_str() for _ in range(3)] == [CONNECTED, start, "more"]
+            assert [await websocket.receive_str() for _ in range(3)] == texts
         [join] = edge.gateway.joins
         call_id = CALL_IDS[carrier]
         assert (join["sessionId"], join["room_url"]) == (call_id, f"phone:{carrier}:{call_id}")
@@ -315,11 +315,24 @@ async def test_handshake_that_twilio_has_signed_needs_no_token(
             assert await websocket.receive_str() == start
         assert await refusal(edge, "/ws?bot=other", **headers) == (403, "stream_token")
         assert await refusal(edge, "/ws?bot=support") == (403, "stream_token")
-        # A token is proof enough: behind some proxies, the URL is not the one that was signed.
-        path = f"/phone/stream/{edge.token('CA1', 'phone:twilio:CA1')}"
-        async with await edge.open(path, headers=headers) as websocket:
-            await websocket.send_str(start)
-            assert await websocket.receive_str() == start
+
+
+@pytest.mark.parametrize("path", ["/phone/stream/{}", "/ws/{}", "/ws?token={}"])
+async def test_wrong_signature_of_a_handshake_is_refused_with_a_token_too(
+    monkeypatch: Any, path: str
+) -> None:
+    """Somebody who has learned the URL of a stream cannot sign it; a client that signs nothing needs no signature."""
+    monkeypatch.setenv("TEST_CARRIER_TOKEN", TOKEN)
+    async with stream_edge(monkeypatch, **PUBLIC) as edge:
+        path = path.format(edge.token("CA1", "phone:twilio:CA1"))
+        for url, token in ((f"{PUBLIC_URL}{path}x", TOKEN), (f"{PUBLIC_URL}{path}", "another")):
+            wrong = {"X-Twilio-Signature": RequestValidator(token).compute_signature(url, {})}
+            assert await refusal(edge, path, **wrong) == (403, "stream_token")
+        right = RequestValidator(TOKEN).compute_signature(f"{PUBLIC_URL}{path}", {})
+        for headers in ({"X-Twilio-Signature": right}, {}):
+            async with await edge.open(path, headers=headers) as websocket:
+                await websocket.send_json(STARTS["twilio"])
+                assert await websocket.receive_json() == STARTS["twilio"]
 
 
 async def test_wrong_signatures_of_strangers_do_not_fill_the_log(

@@ -302,15 +302,37 @@ def test_public_keys() -> None:
         ("https://voice.example.com/ws", True),
         ("wss://voice.example.com/ws/", True),
         ("wss://voice.example.com:443/ws", True),
-        ("wss://evil.example.com/ws", None),
+        ("wss://evil.example.com/ws", False),
         ("", None),
     ],
 )
 def test_twilio_signs_the_handshake_of_a_stream(signed_url: str, accepted: bool | None) -> None:
-    """A static document needs no token then; a signature that does not fit proves nothing."""
-    settings = Settings(public_url="https://voice.example.com", phone=phone_settings())
-    desk = PhoneDesk(settings, StreamTokens(lambda: ()))
+    """A static document needs no token then; a signature that does not fit is wrong, and without one nothing is known."""
     headers = sign_twilio(signed_url, [], b"", 0) if signed_url else {}
+    assert proof_of_handshake(headers) is accepted
+
+
+def test_signature_of_a_key_that_is_not_configured_is_neither_right_nor_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An account whose webhooks have a shared key may sign its streams with the auth token, and the reverse."""
+    headers = {
+        "X-Twilio-Signature": "x",
+        "X-Twilio-Webhooks-Signature-Settings": "key=1,algorithm=HMAC_SHA256",
+    }
+    assert proof_of_handshake(headers) is None
+    monkeypatch.delenv("TEST_CARRIER_TOKEN")
+    monkeypatch.setenv("TEST_SHARED_KEY", "a shared key")
+    shared = CarrierAccount(name="twilio", secret_sources={"signing_key_env": "TEST_SHARED_KEY"})
+    assert proof_of_handshake({"X-Twilio-Signature": "x"}, twilio=shared) is None
+    assert proof_of_handshake(headers, twilio=shared) is False
+
+
+def proof_of_handshake(headers: dict[str, str], **changed: CarrierAccount) -> bool | None:
+    """Return what the edge makes of a handshake."""
+    phone = phone_settings(accounts_by_name=accounts() | changed)
+    settings = Settings(public_url="https://voice.example.com", phone=phone)
+    desk = PhoneDesk(settings, StreamTokens(lambda: ()))
     scope = {
         "type": "websocket",
         "path": "/ws",
@@ -320,4 +342,4 @@ def test_twilio_signs_the_handshake_of_a_stream(signed_url: str, accepted: bool 
         "client": ("192.0.2.9", 1),
     }
     websocket: Any = WebSocket(scope, None, None)  # type: ignore[arg-type]
-    assert handshake_proof(desk, time.time)(websocket) is accepted
+    return handshake_proof(desk, time.time)(websocket)

@@ -11,6 +11,8 @@ from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Sampler
 
 _HEADER = "x-twilio-signature"
+# Names the shared key that has signed, instead of the auth token.
+_KEY_HEADER = "x-twilio-webhooks-signature-settings"
 log = get_logger("phone")
 
 
@@ -23,8 +25,9 @@ def handshake_proof(
     its webhooks (https://developer.exotel.com/docs/agentstream/stream-voicebot-applet).
 
     Twilio signs the URL of the stream (https://www.twilio.com/docs/api/errors/31930); whether as ``wss`` or
-    ``https``, and with a slash at its end, depends on where the URL comes from. Any of these counts. None of
-    them fitting is no proof, but no refusal either: the token of an URL is proof enough.
+    ``https``, and with a slash at its end, depends on where the URL comes from. Any of these counts. A signature
+    that fits none of them is wrong: the URLs of streams begin with ``public_url``, as those of webhooks do. Without
+    the key that it names, nothing is known of it.
 
     Args:
         desk: The carriers and their keys.
@@ -48,6 +51,9 @@ def handshake_proof(
         if carrier is None:
             return None
         credentials = desk.credentials(carrier)
+        key = "signing_key" if _KEY_HEADER in websocket.headers else "auth_token"
+        if not credentials.secrets(key):
+            return None
         signed = [
             carrier.proof.is_genuine(_request(websocket, url, clock()), credentials)
             for url in _urls(desk.settings.public_url or "", websocket)
@@ -61,7 +67,7 @@ def handshake_proof(
                 suppressed=suppressed,
                 hint="Check that public_url is the address in the document, and the auth token.",
             )
-        return None
+        return False
 
     return is_proved
 
