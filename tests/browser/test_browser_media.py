@@ -1,5 +1,7 @@
 """What a page tells of its call: media, devices, and which tab it was."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,16 @@ WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance
 
 # No code of the page runs meanwhile: browsers do not freeze a page that is visible.
 BLOCK = "() => { const until = performance.now() + 7000; while (performance.now() < until); }"
+
+
+LABEL = "() => window.peers.at(-1).getSenders()[0].track.label"
+LABELS = """async () => (await navigator.mediaDevices.enumerateDevices())
+  .filter(({ kind }) => kind === "audioinput").map(({ label }) => label)"""
+
+
+def said(up: Up, session_id: str) -> list[dict[str, Any]]:
+    """Return the browser's lines of a session so far."""
+    return [r for r in up.records if (r["sessionId"], r["service"]) == (session_id, "browser")]
 
 
 def metas(up: Up, session_id: str, event: str) -> list[dict[str, Any]]:
@@ -65,6 +77,29 @@ async def test_page_tells_of_its_media_and_devices(up: Up, microphone: Path) -> 
     assert "deviceId" not in first["settings"]
     assert kinds(up, session_id).count("resumed") == 1
     assert next(one for one in devices if one["kind"] == "resumed")["duration_ms"] > 5000
+
+
+async def test_label_of_the_microphone_is_in_no_line(up: Up, microphone: Path) -> None:
+    """A test of the microphone and a call name it by a hash alone, in the lines of every service."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await room.page.click("#check")
+        await room.page.wait_for_selector("#check[aria-pressed=true]")
+        await room.page.click("#check")
+        session_id = await room.call()
+        label = await room.page.evaluate(LABEL)
+        labels = {label, *await room.page.evaluate(LABELS)}
+        await room.leave()
+        await until(lambda: metas(up, session_id, "device.changed"))
+        await until(lambda: any(r["message"] == "Call ended" for r in said(up, session_id)))
+    assert min(map(len, labels)) > 5
+    messages = {r["message"] for r in said(up, session_id)}
+    assert {"Microphone tested", "Microphone opened"} <= messages
+    devices = metas(up, session_id, "device.changed")
+    hashes = {one["label_hash"] for one in devices if "label_hash" in one}
+    assert hashes == {hashlib.sha256(label.encode()).hexdigest()[:12]}
+    told = [json.dumps(r, ensure_ascii=False) for r in up.records]
+    assert [line for line in told if any(one in line for one in labels)] == []
 
 
 async def test_tabs_share_neither_session_nor_boot(up: Up) -> None:

@@ -20,7 +20,6 @@ const LEAVE_HEAD_START_MS = 100; // three times what a request takes on loopback
 
 /**
  * @import { CallEnd, CallView, NoteOptions, Stage } from "./call_types.js"
- * @import { Meta } from "./client/record.js"
  * @import { MediaParts } from "./media_parts.js"
  * @import { IceConfig } from "./peer.js"
  * @import { SessionUpdate, WatchHandlers } from "./watch.js"
@@ -185,7 +184,7 @@ export class Call {
       closeMicrophone(microphone);
       return false;
     }
-    this.#reach("microphone", { label: microphone.getAudioTracks()[0].label });
+    this.#reach("microphone"); // its label, as a hash, is in device.changed
     this.#media.open(microphone);
     return true;
   }
@@ -383,13 +382,12 @@ export class Call {
   /**
    * Record a stage the first time the call reaches it.
    * @param {Stage} stage
-   * @param {Meta} meta
    */
-  #reach(stage, meta = {}) {
+  #reach(stage) {
     if (this.#stages.has(stage) || this.#over) return;
     this.#stages.add(stage);
     const ms = Math.round(performance.now() - this.#startedAt);
-    if (stage !== "clicked") log.info(STAGE_MESSAGES[stage], { ms, ...meta });
+    if (stage !== "clicked") log.info(STAGE_MESSAGES[stage], { ms });
     this.#view.stage(stage, ms);
   }
 }
