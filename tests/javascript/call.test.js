@@ -142,7 +142,7 @@ test("an error of the bot is noted, and silence after it is not", async (t) => {
   stage.watch.handlers.onState({ status: "running", epoch: 1 });
   await settle();
   stage.peers[0].handlers.onState("connected");
-  stage.peers[0].handlers.onBotError({ text: "no key", isFatal: false });
+  stage.peers[0].handlers.onBotError({ type: "error", text: "no key", isFatal: false });
   await stage.tick(8000);
   assert.equal(stage.notes.at(-1), "The bot reports an error.");
 });
@@ -153,7 +153,7 @@ test("nothing is shown once the call is ending", async (t) => {
   const left = stage.call.leave();
   const [states, notes] = [stage.states.length, stage.notes.length];
   stage.peers[0].handlers.onState("failed");
-  stage.peers[0].handlers.onBotError({ text: "late", isFatal: false });
+  stage.peers[0].handlers.onBotError({ type: "error", text: "late", isFatal: false });
   stage.watch.handlers.onConnection(false);
   stage.watch.handlers.onState({ status: "running", epoch: 2 });
   await left;

@@ -32,6 +32,7 @@ export class Stage {
   /** @type {() => any} */
   openMicrophone = () => this.microphone;
   level = 0;
+  mayLogWords = false;
   /** @type {string[]} */
   heard = []; // the streams whose turns are measured
   track = { label: "Built-in", enabled: true, stopped: false, stop: () => (this.track.stopped = true) };
@@ -73,6 +74,7 @@ export class Stage {
       openMicrophone: async () => await this.openMicrophone(),
       playGapTone: () => (this.tones += 1),
       newMeter: () => ({ level: () => this.level, close() {} }),
+      mayLogWords: () => this.mayLogWords,
       watchDevices: () => ({ close() {} }),
       watchHeard: () => ({ hear: (/** @type {any} */ stream) => this.heard.push(stream), close: () => this.heard.push("closed") }),
       newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers, /** @type {any} */ iceConfig) => {

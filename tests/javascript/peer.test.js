@@ -229,10 +229,10 @@ test("quality counts the packets of audio", async (t) => {
 
 test("parseBotError reads the errors of RTVI", () => {
   const message = (/** @type {object} */ values) => JSON.stringify({ label: "rtvi-ai", type: "error", ...values });
-  assert.deepEqual(parseBotError(message({ data: { error: "no", fatal: true } })), { text: "no", isFatal: true });
-  assert.deepEqual(parseBotError(message({ type: "error-response", data: { message: "no" } })), { text: "no", isFatal: false });
-  assert.deepEqual(parseBotError(message({ data: { odd: 1 } })), { text: '{"odd":1}', isFatal: false });
-  assert.deepEqual(parseBotError(message({})), { text: '""', isFatal: false });
+  assert.deepEqual(parseBotError(message({ data: { error: "no", fatal: true } })), { type: "error", text: "no", isFatal: true });
+  assert.deepEqual(parseBotError(message({ type: "error-response", data: { message: "no" } })), { type: "error-response", text: "no", isFatal: false });
+  assert.deepEqual(parseBotError(message({ data: { odd: 1 } })), { type: "error", text: '{"odd":1}', isFatal: false });
+  assert.deepEqual(parseBotError(message({})), { type: "error", text: '""', isFatal: false });
   assert.equal(parseBotError(message({ data: { error: "x".repeat(1000) } }))?.text.length, 300);
 });
 

@@ -24,7 +24,8 @@ async function newClient(onState: (state: string) => void): Promise<PipecatClien
       onTrackStarted: (track, participant) => {
         if (track.kind === "audio" && !participant?.local) speaker.srcObject = new MediaStream([track]);
       },
-      onError: (message) => log.error("The client failed", { error: message.data }),
+      // Without its text, which may repeat what was said in the call.
+      onError: ({ type }) => log.error("The client failed", { type }),
     },
   });
 }

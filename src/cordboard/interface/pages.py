@@ -145,6 +145,7 @@ async def room_page(request: Request, name: str, _person: Visitor) -> Response:
         "room.html",
         room=room,
         name=name,
+        content=request.app.state.settings.content,  # the page logs words only where it permits them
         # Session ids contain the time, and only recent ones are accepted: by this server's clock.
         now_ms=time.time_ns() // 1_000_000,
     )

@@ -357,10 +357,13 @@ export class Media {
   }
 
   /** @param {BotError} error */
-  #botReportedError({ text, isFatal }) {
+  #botReportedError({ type, text, isFatal }) {
     if (this.#stopped) return;
     this.#botErrors += 1;
-    if (this.#botErrors <= BOT_ERRORS_LOGGED) log.warn("The bot reported an error", { text, fatal: isFatal });
+    if (this.#botErrors <= BOT_ERRORS_LOGGED) {
+      const words = this.#parts.mayLogWords() ? { text } : {}; // the text of an error may repeat what was said
+      log.warn("The bot reported an error", { type, fatal: isFatal, ...words });
+    }
     this.#handlers.onNote("The bot reports an error.", { advice: text });
   }
 

@@ -15,6 +15,7 @@ import { Peer } from "./peer.js";
  * @property {typeof request} request
  * @property {(microphone: MediaStream, handlers: PeerHandlers, iceConfig: IceConfig) => Peer} newPeer
  * @property {(stream: MediaStream) => Meter} newMeter
+ * @property {() => boolean} mayLogWords returns whether the setting `content` permits the words of a call in its log
  * @property {(microphone: MediaStream) => { close(): void }} watchDevices logs what changes at the caller's end
  * @property {(microphone: MediaStream) => HeardWatch} watchHeard logs the latency of each turn as the caller hears it
  */
@@ -24,6 +25,7 @@ export const BROWSER_MEDIA = {
   request,
   newPeer: (microphone, handlers, iceConfig) => new Peer(microphone, handlers, iceConfig),
   newMeter: (stream) => new Loudness(stream),
+  mayLogWords: () => ["words", "all"].includes(document.getElementById("room")?.dataset.content ?? ""),
   watchDevices: (microphone) => {
     const [track] = microphone.getAudioTracks();
     return watchDevices(track, { audioContext: sharedAudioContext() });

@@ -26,7 +26,7 @@ const CLIENT_READY = {
  * @typedef {Pick<RTCConfiguration, "iceServers" | "iceTransportPolicy">} IceConfig the servers of a join's answer
  * @typedef {{ sdp: string, type: RTCSdpType }} SessionDescription
  * @typedef {(candidates: RTCIceCandidateInit[]) => void} SendCandidates
- * @typedef {{ text: string, isFatal: boolean }} BotError
+ * @typedef {{ type: string, text: string, isFatal: boolean }} BotError
  * @typedef {object} PeerHandlers
  * @property {(state: RTCPeerConnectionState) => void} onState receives each state of the connection
  * @property {(stream: MediaStream) => void} onStream receives the bot's audio
@@ -260,5 +260,5 @@ export function parseBotError(data) {
   if (message?.label !== "rtvi-ai" || !BOT_ERROR_TYPES.has(message.type)) return null;
   const content = message.data?.error ?? message.data?.message ?? message.data;
   const text = typeof content === "string" ? content : JSON.stringify(content ?? "");
-  return { text: text.slice(0, BOT_ERROR_CHARS), isFatal: message.data?.fatal === true };
+  return { type: message.type, text: text.slice(0, BOT_ERROR_CHARS), isFatal: message.data?.fatal === true };
 }
