@@ -4,8 +4,10 @@ import test, { beforeEach } from "node:test";
 import { LogQueue } from "../../clients/js/src/browser/queue.js";
 import { define, fakeFetch, settle } from "./support.js";
 
-/** @type {number[]} */
+/** @type {any[]} */
 let dropped = [];
+/** @type {number[][]} */
+let refused = [];
 let now = 0;
 /** @type {(() => Response | Promise<Response>)} */
 let respond = () => new Response(null, { status: 204 });
@@ -16,7 +18,7 @@ function open(t) {
   t.mock.method(performance, "now", () => now);
   t.mock.method(Math, "random", () => 0.5); // the pauses are exact
   const requests = fakeFetch(t, () => respond());
-  const queue = new LogQueue("/api/logs", (count) => dropped.push(count));
+  const queue = new LogQueue("/api/logs", (told) => dropped.push(told), (...told) => refused.push(told));
   const pass = async (/** @type {number} */ ms) => {
     now += ms;
     t.mock.timers.tick(ms);
@@ -30,6 +32,7 @@ const numbers = ({ body }) => body.split("\n").map((line) => JSON.parse(line).n)
 
 beforeEach(() => {
   dropped = [];
+  refused = [];
   now = 0;
   respond = () => new Response(null, { status: 204 });
 });
@@ -125,28 +128,41 @@ test("resume ends the pause", async (t) => {
   assert.equal(requests.length, 2);
 });
 
-test("lines that the server refuses are dropped and counted", async (t) => {
-  const { queue, pass } = open(t);
-  respond = () => new Response(null, { status: 422 });
-  queue.add({ n: 1 }, true);
-  await pass(0);
-  assert.equal(queue.length, 0);
-  assert.deepEqual(dropped, [1]);
-});
-
-test("after ten retries a batch is dropped, and counted once the server answers", async (t) => {
+test("lines that the server refuses for good are dropped and counted, and told once it takes others", async (t) => {
   const { queue, requests, pass } = open(t);
-  respond = () => new Response(null, { status: 500 });
-  queue.add({ n: 1 }, true);
-  await pass(0);
-  for (let i = 0; i < 10; i += 1) await pass(60_000);
-  assert.equal(requests.length, 11);
-  assert.equal(queue.length, 0);
+  for (const status of [400, 401, 403, 404, 405, 409, 410, 413, 415, 422]) {
+    respond = () => new Response(null, { status });
+    queue.add({ n: status }, true);
+    await pass(0);
+    assert.equal(queue.length, 0);
+    assert.deepEqual(refused.at(-1), [1, status]);
+  }
+  assert.equal(requests.length, 10);
   assert.deepEqual(dropped, []);
   respond = () => new Response(null, { status: 204 });
-  queue.add({ n: 2 }, true);
-  await pass(60_000);
-  assert.deepEqual(dropped, [1]);
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  assert.deepEqual(dropped, [{ count: 10, refused: 10, status: 422 }]);
+});
+
+test("no line is dropped because the server is away, however long, or fails", async (t) => {
+  const { queue, requests, pass } = open(t);
+  const failures = [
+    () => Promise.reject(new TypeError("fetch failed")),
+    ...[408, 425, 429, 500, 502, 503].map((status) => () => new Response(null, { status })),
+  ];
+  for (let n = 0; n < 2000; n += 1) queue.add({ n }, false);
+  for (let i = 0; i < 1000; i += 1) {
+    respond = failures[i % failures.length];
+    await pass(60_000);
+  }
+  assert.equal(requests.length, 1000);
+  assert.equal(queue.length, 2000);
+  respond = () => new Response(null, { status: 204 });
+  for (let i = 0; i < 10; i += 1) await pass(60_000);
+  assert.deepEqual(requests.slice(1000).flatMap(numbers), Array.from({ length: 2000 }, (_, n) => n));
+  assert.equal(queue.length, 0);
+  assert.deepEqual([dropped, refused], [[], []]);
 });
 
 test("the oldest lines are dropped beyond 2000", async (t) => {
@@ -154,7 +170,7 @@ test("the oldest lines are dropped beyond 2000", async (t) => {
   for (let n = 0; n < 2005; n += 1) queue.add({ n }, false);
   assert.equal(queue.length, 2000);
   for (let i = 0; i < 12; i += 1) await pass(0);
-  assert.deepEqual(dropped, [5]);
+  assert.deepEqual(dropped, [{ count: 5 }]);
 });
 
 test("the oldest lines are dropped beyond 1 MiB", (t) => {

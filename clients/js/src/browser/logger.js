@@ -1,7 +1,7 @@
 // The logger of a page: lines in the format of Cordboard's services, printed on the console and sent in batches.
 //
 //   const log = getClientLogger("call");
-//   log.info("Microphone opened", { label });
+//   log.info("Call ended", { seconds });
 
 import { isSessionId } from "./carrier.js";
 import { print } from "./console.js";
@@ -28,9 +28,12 @@ const session = { sessionId: NO_SESSION, userId: null, userName: null, room: nul
 const listeners = new Set();
 
 /** The lines of this page that wait. */
-export const queue = new LogQueue(null, (count) => {
-  write("warn", "log", "Lines of the browser were dropped", { count });
-});
+export const queue = new LogQueue(
+  null,
+  (dropped) => write("warn", "log", "Lines of the browser were dropped", dropped),
+  // A server that refuses lines would refuse a line about it.
+  (count, status) => print("warn", "[log] The server refused lines of this page", { count, status }),
+);
 
 /**
  * Set the session, user and room of the lines that follow. A value that is not given stays.

@@ -1,8 +1,9 @@
 // The queue of log lines on their way to the server: batches, retries, and a bound on what waits.
 //
-// A line stays in the queue until the server has confirmed it, and the server ignores a line that it
-// receives again (same boot, sequence number not above the last). So a page that is being closed
-// can send everything once more without knowing what has arrived.
+// A line stays in the queue until the server has confirmed it, however long that takes, and the server ignores
+// a line that it has received before (same boot and sequence number). So a page that is being closed can send
+// everything once more without knowing what has arrived. Two things alone drop lines: a server that refuses
+// them for good, and the bound.
 
 import { plainFetch } from "./fetch.js";
 import { replaceLoneSurrogates } from "./record.js";
@@ -17,15 +18,16 @@ const BEACONS_BYTES = 60 * 1024;
 // of a page that stays open for days.
 const QUEUE_LINES = 2000;
 const QUEUE_BYTES = 1024 * 1024;
-const RETRIES = 10;
 const RETRY_MAX_MS = 30_000;
 const ANSWER_MS = 30_000; // a page that was frozen may wait for an answer that never comes
-// Statuses for which the same batch would be refused again.
-const REFUSED = new Set([400, 401, 403, 404, 413, 422]);
+// Of the statuses from 400 to 499, those that mean "send it again".
+const AGAIN = new Set([408, 425, 429]);
 
 /**
  * @typedef {{ text: string, bytes: number }} QueuedLine
- * @typedef {"confirmed" | "refused" | "retry"} Outcome
+ * @typedef {{ count: number, refused?: number, status?: number }} Dropped lines that were lost: how many, how many of
+ *   them the server refused, and by which status the last time
+ * @typedef {{ isDone: boolean, status: number, retryAfterMs: number }} Answer
  * @typedef {{ end: number, bytes: number, body: string }} Batch lines up to `end`, joined
  */
 
@@ -36,11 +38,13 @@ export class LogQueue {
   /** @type {Record<string, string>} */
   #headers = {};
   #onDropped;
+  #onRefused;
   #encoder = new TextEncoder();
   /** @type {QueuedLine[]} */
   #lines = [];
   #bytes = 0;
-  #dropped = 0;
+  /** @type {Dropped} */
+  #dropped = { count: 0 };
   /** @type {ReturnType<typeof setTimeout> | null} */
   #timer = null;
   #dueAt = 0;
@@ -50,12 +54,14 @@ export class LogQueue {
 
   /**
    * @param {string | null} url where batches are posted; with null, lines wait until start()
-   * @param {(count: number) => void} onDropped receives the number of lines that were lost, once the
-   *   server answers again
+   * @param {(dropped: Dropped) => void} onDropped receives the lines that were lost, once the server takes others
+   * @param {(count: number, status: number) => void} onRefused receives the number of lines that the server refused
+   *   for good, at once
    */
-  constructor(url, onDropped) {
+  constructor(url, onDropped, onRefused) {
     this.#url = url;
     this.#onDropped = onDropped;
+    this.#onRefused = onRefused;
   }
 
   /**
@@ -143,42 +149,37 @@ export class LogQueue {
     this.#sending = true;
     const { end, body } = this.#batch(0, BATCH_BYTES);
     const last = this.#lines[end - 1];
-    const { outcome, retryAfterMs } = await this.#post(body);
+    const { isDone, status, retryAfterMs } = await this.#post(body);
     this.#sending = false;
     // The queue may have dropped lines meanwhile, so count up to the last line that was sent.
     const sent = this.#lines.indexOf(last) + 1;
-    if (outcome === "retry") {
-      this.#failures += 1;
-      // A server that fails this often may fail because of these very lines.
-      const isHopeless = this.#failures > RETRIES;
-      if (isHopeless) {
-        this.#failures = 0;
-        this.#drop(sent);
-      }
-      this.#pauseUntil = performance.now() + this.#backoffMs(retryAfterMs);
-    } else {
+    if (isDone) {
       this.#failures = 0;
       this.#pauseUntil = 0;
-      if (outcome === "refused") this.#drop(sent);
-      else this.#remove(sent);
+      this.#remove(sent);
       this.#reportDropped();
+    } else if (isRefusal(status)) {
+      this.#failures = 0;
+      this.#pauseUntil = 0;
+      this.#refuse(sent, status);
+    } else {
+      this.#failures += 1;
+      this.#pauseUntil = performance.now() + this.#backoffMs(retryAfterMs);
     }
     if (this.#lines.length) this.#schedule(0);
   }
 
   /**
    * @param {string} body
-   * @returns {Promise<{ outcome: Outcome, retryAfterMs: number }>}
+   * @returns {Promise<Answer>} its status is 0 without an answer
    */
   async #post(body) {
     try {
       const signal = AbortSignal.timeout(ANSWER_MS);
-      const response = await plainFetch(this.#timedUrl(), { method: "POST", body, headers: this.#headers, signal });
-      if (response.ok) return { outcome: "confirmed", retryAfterMs: 0 };
-      const retryAfterMs = Number(response.headers.get("Retry-After")) * 1000 || 0;
-      return { outcome: REFUSED.has(response.status) ? "refused" : "retry", retryAfterMs };
+      const { ok, status, headers } = await plainFetch(this.#timedUrl(), { method: "POST", body, headers: this.#headers, signal });
+      return { isDone: ok, status, retryAfterMs: Number(headers.get("Retry-After")) * 1000 || 0 };
     } catch {
-      return { outcome: "retry", retryAfterMs: 0 }; // no connection
+      return { isDone: false, status: 0, retryAfterMs: 0 };
     }
   }
 
@@ -217,13 +218,33 @@ export class LogQueue {
   /** @param {number} count */
   #drop(count) {
     this.#remove(count);
-    this.#dropped += count;
+    this.#dropped.count += count;
+  }
+
+  /**
+   * @param {number} count
+   * @param {number} status
+   */
+  #refuse(count, status) {
+    if (count === 0) return; // the bound has dropped them meanwhile
+    this.#drop(count);
+    this.#dropped.refused = (this.#dropped.refused ?? 0) + count;
+    this.#dropped.status = status;
+    this.#onRefused(count, status);
   }
 
   #reportDropped() {
-    if (!this.#dropped) return;
-    const count = this.#dropped;
-    this.#dropped = 0;
-    this.#onDropped(count);
+    if (!this.#dropped.count) return;
+    const dropped = this.#dropped;
+    this.#dropped = { count: 0 };
+    this.#onDropped(dropped);
   }
+}
+
+/**
+ * Return whether a server that answers so would refuse the same batch again.
+ * @param {number} status
+ */
+function isRefusal(status) {
+  return status >= 400 && status < 500 && !AGAIN.has(status);
 }
