@@ -1,5 +1,6 @@
 """The start and the exit of a bot process: failing set-up, exit handlers."""
 
+import asyncio
 import http.server
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -230,12 +231,18 @@ class TestStartup:
         assert "entered" not in str(part.records)
         return record.detail or ""
 
-    async def test_bot_file_over_the_memory_limit_fails_each_session(
-        self, alone: Processes
-    ) -> None:
-        """A bot file over the memory limit fails each session at once; the detail names the limit."""
-        detail = await self.failed(alone, LARGE, CORDBOARD_BOT_MEMORY_MB="400")
-        assert "The bot file uses" in detail
+    async def test_bot_file_over_the_memory_limit_ends_the_runner(self, alone: Processes) -> None:
+        """Each of its sessions would fail; the message names the limit."""
+        file = write_bot(alone.directory, LARGE)
+        part = alone.spawn("runner", "--bot", file, env={"CORDBOARD_BOT_MEMORY_MB": "400"})
+        assert await asyncio.to_thread(part.ended, 60) == 1
+        said = "".join(part.other) + str(part.records)
+        assert "Bot 'default' cannot run: The bot file uses" in said
+        assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in said
+
+    async def test_import_over_the_memory_limit_fails_each_session(self, alone: Processes) -> None:
+        """Where each bot process imports the file, only it knows."""
+        detail = await self.failed(alone, LARGE + LOADS, CORDBOARD_BOT_MEMORY_MB="400")
         assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in detail
 
     async def test_import_that_exhausts_memory_fails_the_session(self, alone: Processes) -> None:

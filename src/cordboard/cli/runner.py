@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         bots,
         _options.bot_arguments(args.bot_arguments, settings.bot_arguments),
         landlock=settings.bot_landlock == "auto",
+        memory_mb=settings.bot_memory_mb,
     )
     with _sigterm_deferred():
         fork_server.start()

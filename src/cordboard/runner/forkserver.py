@@ -44,6 +44,7 @@ class ForkServer:
         landlock: Whether fork server and bots are confined by Landlock where the kernel supports it.
         load_timeout_s: How long the bot files may take to be imported, in seconds.
         forked_timeout_s: How long a bot process may take until it calls its bot, in seconds.
+        memory_mb: The most memory of one bot process, in megabytes; None for no limit.
 
     Attributes:
         bots: The bot files by the bots' names.
@@ -57,12 +58,14 @@ class ForkServer:
         landlock: bool = True,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         forked_timeout_s: float = FORKED_TIMEOUT_S,
+        memory_mb: int | None = None,
     ) -> None:
         self.bots = dict(bots)
         self._arguments = tuple(arguments)
         self._forked_timeout_s = forked_timeout_s
         self._import_timeout_s = load_timeout_s
         self._landlock = landlock
+        self._memory_mb = memory_mb
         self._table = ProcessTable()
         self._current = self._new_process()
         # Those whose bot files have changed since, and that still have bots.
@@ -226,7 +229,7 @@ class ForkServer:
         await asyncio.to_thread(self._table.kill_orphans)
 
     def _new_process(self) -> ForkServerProcess:
-        return ForkServerProcess(self.bots, self._table, self._import_timeout_s)
+        return ForkServerProcess(self.bots, self._table, self._import_timeout_s, self._memory_mb)
 
     def _wait_until_loaded(self, process: ForkServerProcess) -> None:
         process.wait_until_loaded()

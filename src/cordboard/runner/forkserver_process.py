@@ -20,6 +20,7 @@ from cordboard.processes import kill
 from cordboard.runner import loaded_bots, stdlib_internals
 from cordboard.runner.bot_fork_server import BotForkServer, open_sockets
 from cordboard.runner.forkserver_output import ForkServerOutput
+from cordboard.runner.memory_limit import MemoryLimitError, check_memory
 from cordboard.runner.pipes import PreloadReport
 from cordboard.runner.process_table import ProcessTable, ServerProcesses
 from cordboard.runner.readiness import Readiness
@@ -48,18 +49,24 @@ class ForkServerProcess:
         bots: The bot files by the bots' names.
         table: The processes of the runner.
         import_timeout_s: How long the bot files may take to be imported, in seconds.
+        memory_mb: The most memory of one bot process, in megabytes; None for no limit.
 
     Attributes:
         processes: Its process ids, and those of the bots that it has forked.
     """
 
     def __init__(
-        self, bots: Mapping[str, str], table: ProcessTable, import_timeout_s: float
+        self,
+        bots: Mapping[str, str],
+        table: ProcessTable,
+        import_timeout_s: float,
+        memory_mb: int | None = None,
     ) -> None:
         self.processes = ServerProcesses(0)
         self._servers = {name: BotForkServer(name, file) for name, file in bots.items()}
         self._table = table
         self._import_timeout_s = import_timeout_s
+        self._memory_mb = memory_mb
         self._context = multiprocessing.get_context("forkserver")
         self._server = forkserver.ForkServer()
         self._server.set_forkserver_preload([_PRELOAD_MODULE])
@@ -230,6 +237,11 @@ class ForkServerProcess:
             self._wait_until_output_read()
             message, hint = report.failure
             raise BotFileError(message, hint=hint)
+        if self._memory_mb is not None:  # otherwise each session would fail
+            try:
+                check_memory(report.memory_mb, self._memory_mb)
+            except MemoryLimitError as error:
+                raise BotFileError(f"Bot {server.name!r} cannot run: {error}") from error
 
     def _call(
         self, server: BotForkServer, function: Callable[[Connection], None], deadline: float

@@ -15,6 +15,7 @@ from typing import Any, Final
 from cordboard.contract.errors import BotFileError
 from cordboard.runner.bot_file import Bot, load_bot
 from cordboard.runner.build import bot_build
+from cordboard.runner.memory_limit import used_memory_mb
 from cordboard.runner.pipes import PreloadReport
 from cordboard.runner.readiness import readyz_of_bot, send_readiness
 
@@ -95,6 +96,7 @@ def send_report(connection: Connection) -> None:
         os.getppid(),
         served.importer_pid,
         served.build or bot_build(served.file),
+        used_memory_mb(),
     )
     _send(connection, report)
 

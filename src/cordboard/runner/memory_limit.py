@@ -18,18 +18,30 @@ class MemoryLimitError(Exception):
     """The process uses more memory than the limit before the bot runs."""
 
 
+def check_memory(used_mb: int, limit_mb: int) -> None:
+    """Check that a bot process has headroom below its limit when it starts.
+
+    Args:
+        used_mb: The memory that it has from the start, in megabytes.
+        limit_mb: The limit, in megabytes.
+
+    Raises:
+        MemoryLimitError: It has none.
+    """
+    if used_mb + HEADROOM_MB > limit_mb:
+        raise MemoryLimitError(
+            f"The bot file uses {used_mb} MB once it is loaded; {describe_memory_limit(limit_mb)}. "
+            "Raise the limit, or load less at import."
+        )
+
+
 def limit_memory(limit_mb: int) -> None:
     """Limit the memory of this process to `limit_mb` megabytes, so that a bot that leaks fails alone.
 
     Raises:
         MemoryLimitError: The memory of the bot file leaves no headroom below the limit.
     """
-    used_mb = used_memory_mb()
-    if used_mb + HEADROOM_MB > limit_mb:
-        raise MemoryLimitError(
-            f"The bot file uses {used_mb} MB once it is loaded; {describe_memory_limit(limit_mb)}. "
-            "Raise the limit, or load less at import."
-        )
+    check_memory(used_memory_mb(), limit_mb)
     limit_bytes = limit_mb * 1024 * 1024
     # A hard limit that is lower already stays; raising it is not permitted.
     with contextlib.suppress(OSError, ValueError):

@@ -121,6 +121,7 @@ class PreloadReport:
         server_pid: The process that forks the bot processes.
         importer_pid: Its parent.
         build: Hashes of the file and its package, and the version of Pipecat.
+        memory_mb: The memory that a bot process has from the start.
     """
 
     failure: tuple[str, str] | None
@@ -131,6 +132,7 @@ class PreloadReport:
     server_pid: int
     importer_pid: int
     build: dict[str, str] = field(default_factory=dict)
+    memory_mb: int = 0
 
 
 def encode(message: dict[str, Any]) -> bytes:
