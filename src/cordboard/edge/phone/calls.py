@@ -28,8 +28,11 @@ from cordboard.emit import get_logger
 from cordboard.settings.phone import PhoneNumber
 
 JOIN_TIMEOUT_S: Final = 8.0
-"""Seconds for a join. Twilio waits 15 s for a document in all (``tt`` of its connection overrides), and ringing
-takes up to 10 of them."""
+"""Seconds for a join, and for a look at a session. What a join has left, the line may ring."""
+
+ANSWER_TIMEOUT_S: Final = 13.0
+"""Seconds for a whole answer: Twilio waits 15 s for a document (``tt`` of its connection overrides), of which two remain
+for the network and for a proxy."""
 
 SETTLE_S: Final = 0.5
 """Seconds in which a session whose stream has ended may end itself, before its stream is opened again. A bot
@@ -47,7 +50,8 @@ class PhoneCalls:
     Args:
         desk: The carriers and their URLs.
         sessions: Joins, follows and ends sessions.
-        join_timeout_s: Seconds for a join.
+        join_timeout_s: Seconds for a join, and for a look at a session.
+        answer_timeout_s: Seconds from a webhook to its answer, with the join and the ringing.
         settle_s: Seconds in which a session whose stream has ended may end itself.
     """
 
@@ -57,11 +61,13 @@ class PhoneCalls:
         sessions: EdgeSessions,
         *,
         join_timeout_s: float = JOIN_TIMEOUT_S,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
         settle_s: float = SETTLE_S,
     ) -> None:
         self._desk = desk
         self._sessions = sessions
         self._join_timeout_s = join_timeout_s
+        self._answer_timeout_s = answer_timeout_s
         self._settle_s = settle_s
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -204,7 +210,7 @@ class PhoneCalls:
         started: float,
     ) -> Document:
         """Let the line ring until the bot runs, then return the document with its stream."""
-        status = await self._ring(accepted)
+        status = await self._ring(accepted, self._answer_timeout_s - (time.monotonic() - started))
         if status in TERMINAL:
             log.warning("No bot answers the call", status=status, fallback=number.fallback)
             documents = carrier.documents
@@ -217,13 +223,18 @@ class PhoneCalls:
         document = self._connect(carrier, call, accepted.session_id, room)
         return self._counted(carrier, "stream", document)
 
-    async def _ring(self, accepted: AcceptedSession) -> str:
-        """Return the state of the session when it runs, has ended, or the line has rung long enough."""
+    async def _ring(self, accepted: AcceptedSession, max_s: float) -> str:
+        """Return the state of the session when it runs, has ended, or the line has rung long enough.
+
+        Args:
+            accepted: The session.
+            max_s: Seconds that are left for the answer.
+        """
         status = accepted.status
         # Without the present state, as when the gateway restarts, the line rings on: the session is accepted,
         # and the edge that gets the stream waits for its bot.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._desk.settings.phone.ring_s):
+            async with asyncio.timeout(min(self._desk.settings.phone.ring_s, max_s)):
                 async for state in self._sessions.states(accepted.session_id):
                     status = str(state["status"])
                     if status == "running" or status in TERMINAL:
@@ -234,10 +245,11 @@ class PhoneCalls:
         """Return the session's record if it is live; None if it has ended or does not exist."""
         with unavailable_as_503():
             try:
-                view = await self._sessions.view(session_id)
-                if settle and not view.is_over:
-                    await self._wait_until_over(session_id)
+                async with asyncio.timeout(self._join_timeout_s):
                     view = await self._sessions.view(session_id)
+                    if settle and not view.is_over:
+                        await self._wait_until_over(session_id)
+                        view = await self._sessions.view(session_id)
             except NotFoundError:
                 return None
         return None if view.is_over else view
