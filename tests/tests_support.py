@@ -127,8 +127,15 @@ class StandIn:
         return JSONResponse({"code": "not_found"}, 404)
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 15) -> Any:
-    """Wait until a plain or asynchronous condition returns a true value, and return that value."""
+async def until(
+    condition: Callable[[], Any],
+    timeout_s: float = 15,
+    tell: Callable[[], Any] = lambda: "the condition did not become true in time",
+) -> Any:
+    """Wait until a plain or asynchronous condition returns a true value, and return that value.
+
+    `tell` returns what a failure is to show.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         found = condition()
@@ -136,5 +143,5 @@ async def until(condition: Callable[[], Any], timeout_s: float = 15) -> Any:
             found = await found
         if found:
             return found
-        assert time.monotonic() < deadline, "the condition did not become true in time"
+        assert time.monotonic() < deadline, tell()
         await asyncio.sleep(0.01)

@@ -39,6 +39,7 @@ class Plane:
 
     client: aiohttp.ClientSession
     gateway: Part
+    operator: Part
     runner: Part
 
     async def join(self, sid: str, room: str, query: str = "", **body: Any) -> tuple[int, Any]:
@@ -81,7 +82,7 @@ async def started(directory: Any, url: str, shards: int, capacity: int) -> Async
         await ready(gateway, operator, runner)
         timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(headers=HEADERS, timeout=timeout) as client:
-            yield Plane(client, gateway, runner)
+            yield Plane(client, gateway, operator, runner)
     finally:
         processes.stop()
 
@@ -138,7 +139,7 @@ async def test_dead_primary_stops_its_own_shard_only(plane: Plane, three: Primar
         assert await _grant(plane, sid) == grants[sid]
 
     primary.start()
-    await until(lambda: _joins_again(plane), 120)
+    await _joins_again(plane, three, 120)
     await asyncio.sleep(LEASE_S)
     assert {sid: pid for sid, pid in (await plane.pids()).items() if sid in before} == before
     for sid, _ in calls:
@@ -159,10 +160,30 @@ async def _refused(plane: Plane) -> bool:
         return True
 
 
-async def _joins_again(plane: Plane) -> bool:
-    sid, room = named("again-{}", 0), named("https://rooms.example/{}", 0)
-    status, answer = await plane.join(sid, room, "?wait=20")
-    return status == 202 and answer["status"] == "running"
+async def _joins_again(plane: Plane, cluster: Primaries, timeout_s: float) -> None:
+    """Wait until a join of the shard whose primary was killed runs."""
+    answers: list[Any] = []
+
+    async def runs() -> bool:
+        sid, room = named("again-{}", 0), named("https://rooms.example/{}", 0)
+        answers.append(await plane.join(sid, room, "?wait=20"))
+        status, answer = answers[-1]
+        return bool(status == 202 and answer["status"] == "running")
+
+    await until(runs, timeout_s, lambda: _told(plane, cluster, answers))
+
+
+def _told(plane: Plane, cluster: Primaries, answers: list[Any]) -> str:
+    """What the gateway last answered, what a node knows of the others, and what the parts of the plane warn of."""
+    with cluster.nodes[1].client() as client:
+        nodes = str(client.execute_command("CLUSTER NODES"))
+    said = [
+        f"{part.name}: {record['timestamp']} {record['message']}"
+        for part in (plane.gateway, plane.operator, plane.runner)
+        for record in part.records
+        if record["level"] in {"warning", "error"} or record["message"].startswith("Redis")
+    ]
+    return "\n".join([*map(str, answers[-3:]), nodes, *said])
 
 
 @pytest.fixture
@@ -192,7 +213,7 @@ async def test_replica_that_takes_over_keeps_the_calls(
     following = [asyncio.create_task(_followed(plane, sid)) for sid, _ in calls]
 
     _take_over(cluster.nodes[0], replica)
-    await until(lambda: _joins_again(plane), 30)
+    await _joins_again(plane, cluster, 30)
     assert await _followed_join(plane)
     _in_sync(replica, cluster.nodes[0])
 
@@ -200,7 +221,7 @@ async def test_replica_that_takes_over_keeps_the_calls(
     await until(lambda: _refused(plane))
     other = named("o-{}", 1), named("https://rooms.example/{}", 1)
     assert (await plane.join(*other, "?wait=20"))[0] == 202
-    await until(lambda: _joins_again(plane), 60)
+    await _joins_again(plane, cluster, 60)
     assert await _followed_join(plane)
 
     await asyncio.sleep(LEASE_S * 1.5)
