@@ -266,16 +266,8 @@ class Sweeper:
             record.session_id, record.epoch, cause, sign=words, seen_ms=seen_ms
         )
         metrics.recoveries.labels(recovery.outcome).inc()
-        # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does
-        # each operator, but one of them gets this outcome.
         if finding is not None and recovery.outcome in {"queued", "failed"}:
-            log.warning(
-                "Lease expired",
-                event="lease.expired",
-                overdue_ms=finding.overdue_ms,
-                sign=finding.sign.value,
-                runner=record.runner_id,
-            )
+            _report_expired(record, finding)
         if recovery.outcome == "queued":
             with bound_context(replace(context_of(record), epoch=recovery.epoch)):
                 log.warning(
@@ -293,6 +285,20 @@ class Sweeper:
                 "Session ended", event="session.ended", state=ended.state, reason=recovery.reason
             )
         return recovery.outcome
+
+
+def _report_expired(record: SessionRecord, finding: Finding) -> None:
+    """Log that a lease has run out, after Redis has decided what follows.
+
+    Each sweep tries again while Redis accepts no writes, and so does each operator, but one of them gets the outcome.
+    """
+    log.warning(
+        "Lease expired",
+        event="lease.expired",
+        overdue_ms=finding.overdue_ms,
+        sign=finding.sign.value,
+        runner=record.runner_id,
+    )
 
 
 def _report_waiting(finding: Finding, observation: _Observation) -> None:
