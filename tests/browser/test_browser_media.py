@@ -27,6 +27,15 @@ WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance
 BLOCK = "() => { const until = performance.now() + 7000; while (performance.now() < until); }"
 
 
+# The page's clock stands an hour back until the page wakes.
+ASLEEP = """
+window.behindMs = 3_600_000;
+const Clock = Date;
+window.Date = class extends Clock {
+  constructor(...words) { super(...(words.length ? words : [Clock.now() - behindMs])); }
+  static now() { return Clock.now() - behindMs; }
+};"""
+WAKE = "() => { behindMs = 0; dispatchEvent(new Event('online')); }"
 LABEL = "() => window.peers.at(-1).getSenders()[0].track.label"
 LABELS = """async () => (await navigator.mediaDevices.enumerateDevices())
   .filter(({ kind }) => kind === "audioinput").map(({ label }) => label)"""
@@ -100,6 +109,36 @@ async def test_label_of_the_microphone_is_in_no_line(up: Up, microphone: Path) -
     assert hashes == {hashlib.sha256(label.encode()).hexdigest()[:12]}
     told = [json.dumps(r, ensure_ascii=False) for r in up.records]
     assert [line for line in told if any(one in line for one in labels)] == []
+
+
+async def test_lines_that_waited_in_a_frozen_page_keep_their_time(up: Up, microphone: Path) -> None:
+    """An hour later they still stand before the end of their session, in the log as in what reads it."""
+    async with chromium(microphone) as browser:
+        context = await browser.new_context()
+        await context.route("**/api/logs*", lambda route: route.abort())
+        room = await open_room(context, up.addresses["interface"], "Ada", script=ASLEEP)
+        session_id = await room.join()
+        await room.page.wait_for_selector("#room[data-state=connected]")
+        await room.leave()
+        await until(lambda: "session.ended" in up.events(session_id))
+        assert said(up, session_id) == []
+        page = await context.new_cdp_session(room.page)
+        for state in ("frozen", "active"):
+            await page.send("Page.setWebLifecycleState", {"state": state})
+        await context.unroute_all()
+        await room.page.evaluate(WAKE)
+        await until(lambda: any(r["message"] == "Call ended" for r in said(up, session_id)))
+    (end,) = (
+        r for r in up.records if (r["sessionId"], r.get("event")) == (session_id, "session.ended")
+    )
+    told = said(up, session_id)
+    assert {"page.opened", "join.clicked"} <= {r.get("event") for r in told}
+    assert [r for r in told if r["timestamp"] >= end["timestamp"]] == []
+    assert [r for r in told if {"browser_time", "timestamp_is"} & r.get("meta", {}).keys()] == []
+    done = up.cordboard("logs", "--local", "--session", session_id, "-o", "json")
+    read = [json.loads(text) for text in done.stdout.splitlines()]
+    assert [r["timestamp"] for r in read] == sorted(r["timestamp"] for r in read)
+    assert [r["seq"] for r in read if r["service"] == "browser"] == [r["seq"] for r in told]
 
 
 async def test_tabs_share_neither_session_nor_boot(up: Up) -> None:

@@ -1,5 +1,6 @@
 """Log lines of browsers: what is written, changed or refused, and the limits."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -111,19 +112,60 @@ async def test_repeated_lines_are_written_once() -> None:
     assert taken.written == 1
 
 
+async def test_batches_of_a_page_may_arrive_in_any_order() -> None:
+    """A page that is closed sends several at once; the gateway answers for one of them later."""
+    first_is_asked, may_answer = asyncio.Event(), asyncio.Event()
+    asked: list[str] = []
+
+    async def ask(session_id: str) -> dict[str, Any]:
+        asked.append(session_id)
+        if len(asked) == 1:
+            first_is_asked.set()
+            await may_answer.wait()
+        raise NotFoundError("No such session.")
+
+    owners = SessionOwners(ask, wall=lambda: NOW)
+    browser_log = BrowserLog(owners, wall=lambda: NOW)
+    batches = [[line(seq=i) for i in numbers] for numbers in (range(1, 201), range(201, 251))]
+    encoded = [[json.dumps(one).encode() for one in batch] for batch in batches]
+    with emit.capture() as records:
+        first = asyncio.ensure_future(browser_log.write(encoded[0], ADA, NOW))
+        await first_is_asked.wait()
+        second = await browser_log.write(encoded[1], ADA, NOW)
+        may_answer.set()
+        assert (second.written, (await first).written) == (50, 200)
+        again = [await browser_log.write(batch, ADA, NOW) for batch in encoded]
+    assert [(one.written, one.repeated) for one in again] == [(0, 200), (0, 50)]
+    assert sorted(r["seq"] for r in records) == [*range(1, 251)]
+
+
 @pytest.mark.parametrize("off_s", [-3600.0, 3600.0, 86_400.0 * 365])
 async def test_wrong_clock_of_a_browser_is_corrected(off_s: float) -> None:
     """The timestamp is that of the server's clock; the browser's is kept in ``meta``."""
     _, (record,) = await take(line(timestamp=stamp(NOW + off_s - 1.5)), sent_at=NOW + off_s)
     assert record["timestamp"] == stamp(NOW - 1.5)
-    assert record["meta"]["browser_time"] == stamp(NOW + off_s - 1.5)
+    assert record["meta"] == {"browser_time": stamp(NOW + off_s - 1.5)}
+
+
+@pytest.mark.parametrize("waited_s", [700.0, 3600.0, 86_000.0])
+@pytest.mark.parametrize("off_s", [0.0, 1.0, -3600.0, 86_400.0 * 365])
+async def test_line_that_waited_in_its_page_keeps_its_time(waited_s: float, off_s: float) -> None:
+    """As after a freeze or an outage, with a right clock and with a wrong one."""
+    said = stamp(NOW + off_s - waited_s)
+    _, (record,) = await take(line(timestamp=said), sent_at=NOW + off_s)
+    is_right = abs(off_s) < 2
+    assert record["timestamp"] == (said if is_right else stamp(NOW - waited_s))
+    assert record.get("meta") == (None if is_right else {"browser_time": said})
 
 
 @pytest.mark.parametrize(
     ("said", "sent_at"),
     [
         (stamp(NOW + 7200), NOW),
-        (stamp(NOW - 7200), NOW),
+        (stamp(NOW - 87_000), NOW),
+        (stamp(NOW - 87_000 + 7200), NOW + 7200),
+        (stamp(NOW - 7200), None),
+        (stamp(NOW - 7200), float("nan")),
         (stamp(NOW + 7200), None),
         ("9999-12-31T23:59:59.999999Z", NOW - 1e9),
         ("2026-02-31T00:00:00.000000Z", NOW),
@@ -136,7 +178,7 @@ async def test_browser_cannot_write_a_line_at_a_distant_time(
     """Log files are searched by time, so a distant line would be hidden."""
     _, (record,) = await take(line(timestamp=said), sent_at=sent_at)
     assert record["timestamp"] == stamp(NOW)
-    assert record["meta"]["browser_time"] == said
+    assert record["meta"] == {"browser_time": said, "timestamp_is": "arrival"}
 
 
 async def test_small_difference_of_clocks_changes_nothing() -> None:

@@ -6,6 +6,7 @@ its clock cannot put a line at a time where nobody would look for it. It may wri
 own session (``session_owners.py``). Any other line becomes the server's, with its claims in ``meta``.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -34,8 +35,10 @@ BURST_S: Final = 20  # of lines: two full buffers of a page, as after an outage
 BURST_BYTES_S: Final = 32  # of bytes: the same two buffers
 TOTAL_PEOPLE: Final = 10  # all browsers together may write as many lines as this many people
 BOOTS_MAX: Final = 10_000
-"""Pages whose last sequence number is remembered. Beyond that a line that the oldest page repeats is
+"""Pages whose sequence numbers are remembered. Beyond that a line that the oldest page repeats is
 written twice; the reader removes the copy."""
+NUMBERS_KEPT: Final = 2048
+"""So many numbers of a page are remembered, back from its highest: its queue holds 2000 lines."""
 EVENTS: Final = frozenset(
     {
         "page.opened",
@@ -52,6 +55,9 @@ NO_SESSION: Final = f"{SERVER_PREFIX}browser"
 """The session id in lines that a page sends before it has chosen one."""
 SKEW_IGNORED_S: Final = 2.0  # a slow network makes two equal clocks seem so far apart
 CLOCK_ERROR_MAX_S: Final = 600.0
+AGE_MAX_S: Final = 86_400.0
+"""A page that was frozen, or away from the network, sends its lines later. This is as long as session ids are new
+(``session_owners.py``)."""
 _NOT_FOR_BROWSERS: Final = frozenset({"epoch", "cell", "traceId", "spanId"})
 
 log = get_logger("intake")
@@ -117,6 +123,39 @@ class BrowserLogLimits:
         return take_all([*demands, *((bucket, size) for bucket in by_byte)], now)
 
 
+class TakenNumbers:
+    """Tells lines that came before by their sequence numbers, in whatever order the batches of a page arrive.
+
+    A page that is closed sends all its batches at once, and repeats unconfirmed lines.
+    """
+
+    def __init__(self) -> None:
+        # The highest number of each page, and which numbers below it were taken: bit i stands for highest - i.
+        self._pages: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
+
+    def take(self, sender: str, boot: str, seq: int) -> bool:
+        """Return whether a line is new, and remember it.
+
+        Args:
+            sender: The id of the person.
+            boot: The page.
+            seq: The number of the line.
+        """
+        highest, taken = self._pages.get((sender, boot), (0, 0))
+        back = highest - seq
+        if back < 0:
+            taken = (taken << min(-back, NUMBERS_KEPT)) & ((1 << NUMBERS_KEPT) - 1)
+            highest, back = seq, 0
+        is_new = back < NUMBERS_KEPT and not taken >> back & 1
+        if is_new:
+            taken |= 1 << back
+        self._pages[sender, boot] = highest, taken
+        self._pages.move_to_end((sender, boot))
+        if len(self._pages) > BOOTS_MAX:
+            self._pages.popitem(last=False)
+        return is_new
+
+
 class BrowserLog:
     """Checks and writes batches of lines.
 
@@ -128,8 +167,7 @@ class BrowserLog:
     def __init__(self, owners: SessionOwners, wall: Callable[[], float] = time.time) -> None:
         self._owners = owners
         self._wall = wall
-        # The last sequence number of each page, in the order of their last lines.
-        self._last_seq: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._taken = TakenNumbers()
         self._server = f"{SERVER_PREFIX}{log_environment().machine}"
         self._sampler = Sampler()
 
@@ -146,14 +184,15 @@ class BrowserLog:
         # Each id once: a batch has one session, and an unknown id is a request to the gateway.
         ids = {record["sessionId"] for record in records} - {NO_SESSION}
         owned = {one: await self._owners.find_or_none(one, person) for one in ids}
-        skew_s = self._wall() - sent_at if sent_at is not None else 0.0
+        now = self._wall()
         for record in records:
-            if self._is_repeated(person, record["boot"], record["seq"]):
-                result.repeated += 1
-            else:
+            # Nothing is awaited from here on: a number that is taken belongs to a line that is written.
+            if self._taken.take(person.user_id, record["boot"], record["seq"]):
                 allowed = self._with_allowed_claims(record, person, owned)
-                forward(_with_server_time(allowed, skew_s, self._wall()))
+                forward(with_server_time(allowed, sent_at, now))
                 result.written += 1
+            else:
+                result.repeated += 1
         self._log_refusals(result)
         return result
 
@@ -183,16 +222,6 @@ class BrowserLog:
             # Twice: first for the order of the keys, then because the page's own meta must not win.
             allowed["meta"] = {**claims, **record.get("meta", {}), **claims}
         return allowed | {"service": "browser", "userId": person.user_id, "userName": person.name}
-
-    def _is_repeated(self, person: Person, boot: str, seq: int) -> bool:
-        """Return whether a line came before: a page that is closed repeats unconfirmed lines."""
-        key = (person.user_id, boot)
-        last = self._last_seq.get(key, 0)
-        self._last_seq[key] = max(last, seq)
-        self._last_seq.move_to_end(key)
-        if len(self._last_seq) > BOOTS_MAX:
-            self._last_seq.popitem(last=False)
-        return seq <= last
 
     def _log_refusals(self, result: BatchResult) -> None:
         if not result.refused:
@@ -240,22 +269,34 @@ def _may_name_room(room: str, ownership: Ownership | None) -> bool:
         return False
 
 
-def _with_server_time(record: dict[str, Any], skew_s: float, now: float) -> dict[str, Any]:
+def with_server_time(record: dict[str, Any], sent_at: float | None, now: float) -> dict[str, Any]:
     """Return a record with a timestamp that this server's clock could have given.
 
     Log files are searched by time. A browser whose clock is an hour off would hide its lines or, worse,
-    those of others. The browser's own time is kept in ``meta.browser_time``.
+    those of others. The time is corrected by what `sent_at` tells of the clock, however long the line waited in
+    its page: for a day. Without `sent_at`, or where that does not make the time plausible, it is the time of arrival
+    (``meta.timestamp_is``). The browser's own time is kept in ``meta.browser_time``.
+
+    Args:
+        record: The record.
+        sent_at: When its batch was sent, in seconds since 1970 by the browser's clock.
+        now: When it arrived, by this server's clock.
     """
+    is_clock_known = sent_at is not None and math.isfinite(sent_at)
+    skew_s = now - sent_at if sent_at is not None and is_clock_known else 0.0
+    age_max_s = AGE_MAX_S if is_clock_known else CLOCK_ERROR_MAX_S
+    marks = {}
     try:
-        browser_time = datetime.fromisoformat(record["timestamp"])
-        at = browser_time
+        browser_time = at = datetime.fromisoformat(record["timestamp"])
         if abs(skew_s) >= SKEW_IGNORED_S:
             at += timedelta(seconds=skew_s)
+        is_plausible = -CLOCK_ERROR_MAX_S <= now - at.timestamp() <= age_max_s
     except (ValueError, OverflowError):
-        browser_time = at = datetime.fromtimestamp(0, UTC)
-    if abs(at.timestamp() - now) > CLOCK_ERROR_MAX_S:
+        is_plausible = False
+    if not is_plausible:
         at = datetime.fromtimestamp(now, UTC)
-    if at == browser_time:
+        marks = {"timestamp_is": "arrival"}
+    elif at == browser_time:
         return record
-    meta = {**record.get("meta", {}), "browser_time": record["timestamp"]}
+    meta = {**record.get("meta", {}), "browser_time": record["timestamp"], **marks}
     return {**record, "timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "meta": meta}
