@@ -11,13 +11,13 @@ import msgspec
 
 from cordboard.contract.carrier_streams import form_of_room
 from cordboard.contract.ids import room_kind
-from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
 from cordboard.ice_client import UsableServers, bound_gathering, usable_servers
 from cordboard.media_watch import MediaWatch
 from cordboard.runner import bot_stream, context_keeper, pipes
 from cordboard.runner.bot_app import BotApp
 from cordboard.runner.bot_arguments import BotConnection, runner_arguments
+from cordboard.runner.bot_crash import BotCrash, record_crash
 from cordboard.runner.bot_file import Bot
 from cordboard.runner.bot_files import BotFiles, make_file_storage
 from cordboard.runner.bot_server import BotServer
@@ -25,15 +25,11 @@ from cordboard.runner.bot_stream import BotStream
 from cordboard.runner.call_log import CallLog
 from cordboard.runner.call_streams import CallStreams
 from cordboard.runner.context_keeper import ContextKeeper
-from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.process_exit import exit_now, exit_with_handlers
 from cordboard.runner.signalling import BotSignalling, OfferingPeer
 from cordboard.runner.sound_levels import LEVELS
 from cordboard.runner.user_absence import wait_until_absent
-
-# The length of an exception's text in the session record; the log line has the whole of it.
-ERROR_CHARS: Final = 400
 
 # The rooms whose people are at the other end of the bot's stream.
 _STREAM_KINDS: Final = frozenset({"phone", "ws"})
@@ -105,10 +101,10 @@ class BotRun:
         for work in (self._listen(reader, writer, signalling), _report_lag(writer)):
             self._spawn(work)
         await self._go.wait()
-        reason, detail = await self._bot_end(people, writer)
+        reason, crash = await self._bot_end(people, writer)
         if context_keeper.KEEPER is not None and self._stop_reason == pipes.DRAINING:
             await context_keeper.KEEPER.take()  # what was said in the turn that the hand-over ends
-        await pipes.send(writer, {"ended": reason, "detail": detail})
+        await pipes.send(writer, _end_message(reason, crash))
         await self._close_connections(people.stream, reason)
         for task in self._background:
             task.cancel()
@@ -136,8 +132,8 @@ class BotRun:
 
     async def _bot_end(
         self, people: _People, writer: asyncio.StreamWriter
-    ) -> tuple[str, str | None]:
-        """Run the bot; return the reason and the detail of its end."""
+    ) -> tuple[str, BotCrash | None]:
+        """Run the bot; return the reason of its end, and the exception that it raised."""
         self._bot = asyncio.create_task(self._run_bot(people, writer), name="bot")
         if self._stop_reason is not None:  # stopped before `go`
             self._bot.cancel()
@@ -145,13 +141,12 @@ class BotRun:
             return await self._bot, None
         except asyncio.CancelledError as error:
             if self._stop_reason is None:  # the bot cancelled itself
-                return self._record_crash(error)
+                return "bot_crashed", self._record_crash(error)
         except BotExitError as exited:
             if self._stop_reason is None and exited.error.code not in {None, 0}:
-                return self._record_crash(exited.error)
+                return "bot_crashed", self._record_crash(exited.error)
         except BaseException as error:
-            reason, detail = self._record_crash(error)
-            return self._stop_reason or reason, detail
+            return self._stop_reason or "bot_crashed", self._record_crash(error)
         return self._record_finish(), None
 
     async def _run_bot(self, people: _People, writer: asyncio.StreamWriter) -> str:
@@ -213,12 +208,9 @@ class BotRun:
         log.info("Bot finished", event="bot.finished", stopped=self._stop_reason)
         return self._stop_reason or "bot_finished"
 
-    def _record_crash(self, error: BaseException) -> tuple[str, str]:
-        log.error("Bot crashed", event="bot.crashed", error=error)
-        detail = redact_keys(f"{type(error).__name__}: {error}")[:ERROR_CHARS]
-        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
-            detail += f" ({describe_memory_limit(self._start.options.memory_mb)})"
-        return "bot_crashed", detail
+    def _record_crash(self, error: BaseException) -> BotCrash:
+        options = self._start.options
+        return record_crash(error, options.records.content, options.memory_mb)
 
     async def _listen(
         self,
@@ -264,13 +256,21 @@ class BotRun:
         """
         if context_keeper.KEEPER is not None:
             await context_keeper.KEEPER.take()
-        await pipes.send(writer, {"ended": self._record_finish(), "detail": None})
+        await pipes.send(writer, _end_message(self._record_finish()))
         exit_with_handlers(0)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _end_message(reason: str, crash: BotCrash | None = None) -> dict[str, Any]:
+    """Return the last message to the supervisor."""
+    if crash is None:
+        return {"ended": reason, "detail": None}
+    facts = {"out_of_memory": True} if crash.is_out_of_memory else {}
+    return {"ended": reason, "detail": crash.detail, **facts}
 
 
 async def _usable_servers(ice_config: dict[str, Any]) -> UsableServers:

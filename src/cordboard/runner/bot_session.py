@@ -75,6 +75,7 @@ class BotSession:
     _process: ForkedProcess | None = None
     _channel: ControlChannel | None = None
     _stop_reason: str | None = None
+    _end_facts: dict[str, Any] = field(default_factory=dict)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -295,8 +296,7 @@ class BotSession:
         exit_status = await self.host.fork_server.wait(process)
         stop_reason = self._stop_reason  # one that comes later has stopped nothing
         faults.point("runner.ended")
-        # Unlike an await of the task, this does not raise what the task has raised.
-        await asyncio.wait({listening}, timeout=LAST_MESSAGES_S)
+        await asyncio.wait({listening}, timeout=LAST_MESSAGES_S)  # raises nothing of the task's
         has_run = self.status in {"running", "stopping"}
         self.signal(signal.SIGKILL)  # what the bot started and left in its group
         await self.host.fork_server.kill_orphans()  # and what has left the group
@@ -326,16 +326,17 @@ class BotSession:
     def _end_writer(self) -> EndWriter:
         host, launch = self.host, self.launch
         end = SessionEnd(self.reason or "", self.detail, self.hand_over)
-        figures = self.figures.summary() | {"build": self.build}
+        figures = self.figures.summary() | self._end_facts | {"build": self.build}
         return EndWriter(
             host.store, launch, end, self.started_at, host.runner_id, self.said, figures
         )
 
     def _record_end(self, end: SessionEnd) -> None:
         self.reason, self.hand_over = end.reason, end.hand_over
-        self.detail = end.detail or self.detail
+        self.detail, self._end_facts = end.detail or self.detail, end.facts
         if end.is_crash_unreported:  # otherwise the bot process has written this event
-            log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
+            facts = {"pid": self.pid, "status": self.detail, **end.facts}
+            log.error("Bot crashed", event="bot.crashed", **facts)
 
     async def _kill_after_reported_end(self, channel: ControlChannel) -> None:
         """Kill a process that has reported its end but does not exit."""

@@ -37,11 +37,13 @@ class EndReport:
         reason: The reason; not necessarily one of the contract.
         detail: The reason as text.
         is_early: Whether ``bot()`` was never called, so that ``bot.crashed`` has not been logged.
+        is_out_of_memory: Whether the process had no memory left.
     """
 
     reason: str
     detail: str | None
     is_early: bool
+    is_out_of_memory: bool = False
 
 
 class ControlChannel:
@@ -207,4 +209,6 @@ class ControlChannel:
             self.is_user_absent.set()
         elif "ended" in message:
             detail = (message.get("detail") or "")[:DETAIL_CHARS] or None
-            self.report_end(EndReport(message["ended"], detail, "early" in message))
+            is_out_of_memory = message.get("out_of_memory") is True
+            report = EndReport(message["ended"], detail, "early" in message, is_out_of_memory)
+            self.report_end(report)

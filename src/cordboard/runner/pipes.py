@@ -6,7 +6,8 @@ The control channel is a socket pair. Each message is one line with one JSON obj
   ``{"stop": REASON}``, ``{"ask": N, "method": "POST", "body": {...}}``;
 - to the supervisor: ``{"loaded": true}``, ``{"lag_ms": 1.5}``, ``{"absent": true}``,
   ``{"answer": N, "status": 200, "body": {...}}``, ``{"context": {...}}``,
-  ``{"ended": REASON, "detail": TEXT, "early": true}`` (``early`` if ``bot()`` was never called).
+  ``{"ended": REASON, "detail": TEXT, "early": true, "out_of_memory": true}`` (``early`` if ``bot()`` was never
+  called, ``out_of_memory`` if the process had no memory left).
 
 Standard output, standard error and log records of the bot travel on pipes of their own, so that a
 half-written print never damages a record.

@@ -41,6 +41,7 @@ class SessionEnd:
         is_unknown: The process died with the fork server before its bot ran. An operator decides: it gets
             the error of the start.
         is_crash_unreported: The bot crashed, and its process has not logged ``bot.crashed``.
+        is_out_of_memory: The process reported that it had no memory left.
     """
 
     reason: str
@@ -48,6 +49,12 @@ class SessionEnd:
     hand_over: HandOverCause | None = None
     is_unknown: bool = False
     is_crash_unreported: bool = False
+    is_out_of_memory: bool = False
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the lines of a crash and of the session's end tell besides."""
+        return {"out_of_memory": True} if self.is_out_of_memory else {}
 
 
 def session_end(
@@ -82,7 +89,10 @@ def session_end(
     if report is not None:
         crashed = report.reason == "bot_crashed"
         return SessionEnd(
-            report.reason, report.detail, is_crash_unreported=crashed and is_unreported
+            report.reason,
+            report.detail,
+            is_crash_unreported=crashed and is_unreported,
+            is_out_of_memory=report.is_out_of_memory,
         )
     return _unreported_end(exit_status, has_run=has_run, may_restart=may_restart)
 

@@ -29,7 +29,9 @@ class StartupErrorReporter:
         self._control = control
         self._limit = describe_memory_limit(memory_mb)
         # Encoded now: once memory is exhausted, encoding fails as well.
-        self._out_of_memory = _end_message(f"The bot process ran out of memory; {self._limit}.")
+        self._out_of_memory = _end_message(
+            f"The bot process ran out of memory; {self._limit}.", is_out_of_memory=True
+        )
 
     def report(self, error: BaseException) -> None:
         """Report `error` to the supervisor, and print its traceback on standard error."""
@@ -45,13 +47,16 @@ class StartupErrorReporter:
         if isinstance(error, MemoryError):
             return self._out_of_memory
         if isinstance(error, MemoryLimitError):
-            return _end_message(str(error))
+            return _end_message(str(error), is_out_of_memory=True)
         if isinstance(error, BotFileError):
             is_memory = isinstance(error.__cause__, MemoryError)
             clause = f" ({self._limit})" if is_memory else ""
-            return _end_message(redact_keys(error.message)[:DETAIL_CHARS] + clause)
+            detail = redact_keys(error.message)[:DETAIL_CHARS] + clause
+            return _end_message(detail, is_out_of_memory=is_memory)
         return _end_message(redact_keys(f"The bot process failed: {type(error).__name__}: {error}"))
 
 
-def _end_message(detail: str) -> bytes:
-    return pipes.encode({"ended": "bot_crashed", "detail": detail[:DETAIL_CHARS], "early": True})
+def _end_message(detail: str, *, is_out_of_memory: bool = False) -> bytes:
+    facts = {"out_of_memory": True} if is_out_of_memory else {}
+    message = {"ended": "bot_crashed", "detail": detail[:DETAIL_CHARS], "early": True, **facts}
+    return pipes.encode(message)
