@@ -69,9 +69,8 @@ async def _trouble(plan: dict[str, Any], url: str) -> None:
             kept.append(bytearray(50 * MEGABYTE))
     if plan["what"] == "exit":
         os._exit(plan["status"])
-    raise {"ValueError": ValueError, "KeyError": KeyError, "RuntimeError": RuntimeError}[
-        plan["what"]
-    ]("no order 4711")
+    kinds = {"ValueError": ValueError, "KeyError": KeyError, "RuntimeError": RuntimeError}
+    raise kinds[plan["what"]](plan.get("text", "no order 4711"))
 
 
 async def _talk(runner_args: Any, url: str) -> None:

@@ -163,6 +163,8 @@ def _tool(planting: Planting, _number: int, _chance: random.Random) -> None:
 def _raised(planting: Planting, number: int, chance: random.Random) -> None:
     what = ("ValueError", "KeyError", "RuntimeError", "exit")[number % 4]
     planting.plan = {"bot": {"what": what, "after_s": chance.uniform(0.2, 6), "status": 3}}
+    if what == "RuntimeError":  # words of other causes, which the rules must not read
+        planting.plan["bot"]["text"] = "CUDA out of memory; MemoryError; rate limit; OOMKilled"
     planting.seconds = 12.0
 
 

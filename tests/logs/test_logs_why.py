@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.why import UNKNOWN, Answer, explain
+from cordboard.logs.why import UNKNOWN, Answer, explain, owners
 from cordboard.logs.why import story as read
 from cordboard.logs.why.rules import LINES_LOST, RULES, TITLES
 from cordboard.logs.why.story import LINES_MAX
 from cordboard.logs.why.text import text
-from docs_support import SOURCE
+from docs_support import SOURCE, docs_contract
 from logs.why_noise import with_noise
 from logs.why_support import (
     CALLS,
@@ -254,6 +254,12 @@ def test_records_of_any_types_are_read(value: object) -> None:
             explain(records, COMPLETE)
 
 
+def test_owners_of_events_are_those_of_the_contract() -> None:
+    """Only the services that may write an event prove something by it."""
+    written = docs_contract.EVENT_SERVICES
+    assert {name: set(written[name].split(", ")) for name in owners.EVENTS} == owners.EVENTS
+
+
 @pytest.mark.parametrize("value", [None, [], {}, "x", True, 10**400, -1])
 def test_metadata_of_any_types_is_read(value: object) -> None:
     """Nor does its metadata."""
@@ -268,12 +274,13 @@ def test_metadata_of_any_types_is_read(value: object) -> None:
 @pytest.mark.parametrize(
     ("words", "sources"),
     [
-        (read.NO_PATH, ["interface/static/media.js"]),
-        (read.NOTHING_HEARD, ["interface/static/media.js"]),
-        (read.MICROPHONE_REFUSED, ["interface/static/call.js"]),
-        (read.PAGE_CLOSED, ["interface/static/call.js"]),
-        (read.CALL_FAILED, ["interface/static/call.js"]),
-        (read.BOT_LATE, ["runner/heartbeat.py"]),
+        (owners.NO_PATH, ["interface/static/media.js"]),
+        (owners.NOTHING_HEARD, ["interface/static/media.js"]),
+        (owners.MICROPHONE_REFUSED, ["interface/static/call.js"]),
+        (owners.PAGE_CLOSED, ["interface/static/call.js"]),
+        (owners.CALL_FAILED, ["interface/static/call.js"]),
+        (owners.BOT_LATE, ["runner/heartbeat.py"]),
+        (owners.JOB_ENDED, ["launchers/kubernetes_job.py"]),
         (
             read.REDIS_AWAY,
             ["store/outage.py", "gateway/hub.py", "operator/loop.py", "runner/heartbeat.py"],

@@ -138,10 +138,15 @@ def _refused(code: str) -> Told:
 
 
 def _crashed(
-    error: dict[str, str] | None = None, status: str = "", reason: str = "bot_crashed"
+    error: dict[str, str] | None = None,
+    status: str = "",
+    reason: str = "bot_crashed",
+    *,
+    ends: bool = True,
+    **facts: Any,
 ) -> Told:
     told = stats(_talk())
-    more = {"error": error} if error else {"status": status}
+    more: dict[str, Any] = {"error": error, **facts} if error else {"status": status, **facts}
     told.say(
         9000,
         "bot" if error else "runner",
@@ -150,7 +155,7 @@ def _crashed(
         level="error",
         **more,
     )
-    return ended(told, 9050, reason, "failed")
+    return ended(told, 9050, reason, "failed") if ends else told
 
 
 def _cold(ran_ms: float | None) -> Told:
@@ -272,7 +277,18 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     ),
     "join_refused": lambda: _refused("too_many_sessions"),
     "out_of_memory": lambda: _crashed(MEMORY),
-    "out_of_memory of the pod": lambda: _crashed(status="OOMKilled, exit 137"),
+    "out_of_memory before its bot ran": lambda: _crashed(status="no", out_of_memory=True),
+    "out_of_memory, and its crash is known by the end alone": lambda: ended(
+        stats(_talk()), 9050, "bot_crashed", "failed", out_of_memory=True
+    ),
+    "out_of_memory of the pod": lambda: ended(
+        stats(_talk()).say(
+            9000, "operator", "A cold runner's Job has ended", why="OOMKilled, exit 137"
+        ),
+        9050,
+        "runner_lost",
+        "failed",
+    ),
     "service_authentication": lambda: _error("authentication"),
     "rate_limit": lambda: _error("rate_limit"),
     "service_failed": lambda: _error("server"),
@@ -282,6 +298,17 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
         )
     ),
     "bot_raised": lambda: _crashed(RAISED),
+    "bot_raised with words about memory": lambda: ended(
+        _crashed({"type": "RuntimeError", "message": "CUDA out of memory"}, ends=False),
+        9050,
+        "bot_crashed",
+        "failed",
+        detail="RuntimeError: CUDA out of memory; MemoryError; OOMKilled",
+    ),
+    "bot_raised without its text": lambda: _crashed({"type": "ValueError", "message": ""}),
+    "bot_raised by its exit, with words about memory": lambda: _crashed(
+        status="exit status 3", note="OOMKilled"
+    ),
     "bot_raised by its exit": lambda: _crashed(status="exit status 3"),
     "page_frozen": lambda: _device("frozen", "resumed", 8000),
     "microphone_muted": lambda: _device("muted", "unmuted", 8000),

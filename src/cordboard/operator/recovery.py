@@ -103,9 +103,9 @@ class Sweeper:
         is_current = record.epoch == start.epoch and record.job_name == start.job_name
         if not is_current or record.state != "starting":
             return True
-        if self.launcher is None or await self.launcher.status(start.job_name) != "ended":
-            return False
         with bound_context(context_of(record)):
+            if self.launcher is None or await self.launcher.status(start.job_name) != "ended":
+                return False
             log.warning(
                 "A cold runner ended before its session ran",
                 event="launch.failed",
@@ -232,7 +232,8 @@ class Sweeper:
         job_status = "unknown"
         if record.job_name and self.launcher is not None:
             # The launcher is asked first: it can confirm a death, which a silent runner cannot.
-            job_status = await self.launcher.status(record.job_name)
+            with bound_context(context_of(record)):
+                job_status = await self.launcher.status(record.job_name)
             if job_status == "ended":
                 return HolderStatus(Sign.ENDED)
         if record.runner_url:

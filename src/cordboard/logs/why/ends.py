@@ -1,23 +1,19 @@
 """The rules about joins, starts, ends, and the parts of Cordboard that died."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from cordboard.contract.terminal import escape_to_one_line
 from cordboard.logs.takeovers import take_overs
 from cordboard.logs.why.finding import Effect, Finding, not_shown, proved, ruled_out
-from cordboard.logs.why.story import (
+from cordboard.logs.why.owners import (
     BOT_LATE,
     CALL_FAILED,
+    JOB_ENDED,
     MICROPHONE_REFUSED,
-    OFFER_ANSWERED,
-    OFFER_REFUSED,
     PAGE_CLOSED,
-    REDIS_AWAY,
-    Fact,
-    Story,
 )
+from cordboard.logs.why.story import OFFER_ANSWERED, OFFER_REFUSED, REDIS_AWAY, Fact, Story
 from cordboard.logs.why.thresholds import (
     INTERRUPTED_MS,
     LATE_SHARE,
@@ -28,7 +24,8 @@ from cordboard.logs.why.thresholds import (
 PROPER_ENDS: Final = frozenset({"left", "bot_finished", "max_duration"})
 _STORE_AWAY: Final = frozenset({"store_unavailable", "store_forbidden"})
 _DIED: Final = frozenset({"confirmed", "died"})
-_MEMORY: Final = re.compile(r"OOMKilled|out of memory|\bMemory(Limit)?Error\b", re.IGNORECASE)
+_MEMORY: Final = frozenset({"MemoryError", "MemoryLimitError"})
+_KILLED_BY_KERNEL: Final = "OOMKilled"
 # What ends a process from outside, so that its signal does not tell why.
 _FROM_OUTSIDE: Final = frozenset({"killed by SIGKILL", "killed by SIGTERM", "killed by SIGINT"})
 _WORDS_MAX: Final = 300
@@ -174,9 +171,7 @@ def start_failed(story: Story) -> Finding:
 def out_of_memory(story: Story) -> Finding:
     """Judge whether the bot's process, or its runner, had no memory left."""
     crashes = story.all("bot.crashed")
-    lost = story.all(
-        "bot.crashed", "session.recovered", "lease.expired", "launch.failed", "session.ended"
-    )
+    lost = story.all("bot.crashed", JOB_ENDED, "session.ended")
     found = [fact for fact in lost if _tells_of_memory(fact)]
     if found:
         said = "The bot's process had no memory left."
@@ -191,10 +186,11 @@ def out_of_memory(story: Story) -> Finding:
 
 
 def _tells_of_memory(fact: Fact) -> bool:
+    """Return whether a line says that memory ran out: by a fact, never by the text of an exception."""
+    if fact.kind == JOB_ENDED:
+        return fact.text("why").partition(",")[0] == _KILLED_BY_KERNEL
     kind = fact.error.get("type")
-    if isinstance(kind, str):
-        return bool(_MEMORY.search(kind))
-    return any(_MEMORY.search(fact.text(name)) for name in ("status", "detail", "sign", "why"))
+    return fact.meta.get("out_of_memory") is True or (isinstance(kind, str) and kind in _MEMORY)
 
 
 def bot_raised(story: Story) -> Finding:

@@ -7,7 +7,8 @@ from typing import Final
 from cordboard.logs.session import BROWSER
 from cordboard.logs.why.ends import microphone_refused
 from cordboard.logs.why.finding import Finding, not_shown, proved, ruled_out
-from cordboard.logs.why.story import NO_PATH, OFFER_ANSWERED, Fact, Story
+from cordboard.logs.why.owners import NO_PATH
+from cordboard.logs.why.story import OFFER_ANSWERED, Fact, Story
 from cordboard.logs.why.thresholds import (
     FROZEN_MS,
     JITTER_MS,

@@ -68,7 +68,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "out_of_memory",
         "Out of memory",
-        "`bot.crashed` with `MemoryError` or `MemoryLimitError`, or a status of a process or a pod that says so (`OOMKilled`)",
+        "`bot.crashed` of the type `MemoryError`; `out_of_memory` in it or in `session.ended`; or a pod that the kernel killed (`OOMKilled`)",
         "Raise bot_memory_mb or the memory of the pod, or let the bot need less.",
         ends.out_of_memory,
         ("bot", "runner", "operator"),

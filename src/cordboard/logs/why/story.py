@@ -22,88 +22,21 @@ from cordboard.contract.record import (
     TIMESTAMP,
 )
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.session import BROWSER, CLOSED, HEARD
+from cordboard.logs.session import BROWSER, HEARD
 from cordboard.logs.stays import stays
 from cordboard.logs.timespec import seconds
 from cordboard.logs.values import number
+from cordboard.logs.why.owners import end_of, is_of_owner, word_of_owner
 
 LINES_MAX: Final = 1000
 """So many lines of each kind are kept: half of them the first ones, half the last. A day of `media.stats` is more."""
 
-CALL: Final = "call"
-"""The service of `cordboard call`."""
-
-# Plain words of pages and of the plane which the rules read. Tests compare them with their sources.
-NO_PATH: Final = "No path for media was found"
-NOTHING_HEARD: Final = "Nothing was heard from the bot"
-MICROPHONE_REFUSED: Final = "Microphone refused"
-PAGE_CLOSED: Final = "Page closed in the call"
-CALL_FAILED: Final = "Call failed"
 REDIS_AWAY: Final = "Redis is "
-BOT_LATE: Final = "The bot's event loop is late"
 OFFER_ANSWERED: Final = "offer answered"
 """The access line of an offer that was answered."""
 OFFER_REFUSED: Final = "offer refused"
 """The access line of an offer that got an error."""
-_WORDS: Final = frozenset({HEARD, NO_PATH, NOTHING_HEARD, MICROPHONE_REFUSED, CALL_FAILED, *CLOSED})
-
 _SERVERS: Final = PLANE_SERVICES - {BROWSER}
-_BOT: Final = frozenset({"bot", "runner"})
-_OF_SERVERS: Final = frozenset(
-    {
-        "join.received",
-        "join.accepted",
-        "join.reused",
-        "join.refused",
-        "launch.claimed",
-        "launch.assigned",
-        "launch.job_created",
-        "launch.failed",
-        "start.received",
-        "bot.forked",
-        "bot.started",
-        "lease.expired",
-        "session.recovered",
-        "session.ended",
-        "stream.opened",
-        "stream.first_media",
-        "stream.lost",
-        "stream.resumed",
-        "stream.closed",
-    }
-)
-_OF_BOTS: Final = frozenset(
-    {
-        "bot.connected",
-        "user.connected",
-        "user.first_audio",
-        "bot.first_audio",
-        "turn.started",
-        "turn.ended",
-        "bot.finished",
-        "bot.crashed",
-        "lease.lost",
-        "service.error",
-        "tool.started",
-        "tool.ended",
-        "speech.started",
-        "speech.ended",
-    }
-)
-_OF_CALLERS: Final = frozenset(
-    {
-        "page.opened",
-        "join.clicked",
-        "join.requested",
-        "call.interrupted",
-        "call.resumed",
-        "device.changed",
-        "turn.heard",
-    }
-)
-_OF_MEDIA: Final = frozenset({"media.stats", "media.warning"})
-EVENTS: Final = _OF_SERVERS | _OF_BOTS | _OF_CALLERS | _OF_MEDIA
-"""The events that the rules read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +90,7 @@ class Fact:
     @property
     def end(self) -> str:
         """The end of the media that a line of statistics is about: ``page``, ``call`` or ``bot``."""
-        end = self.meta.get("end")
-        if isinstance(end, str):
-            return end
-        return "bot" if self.service == "bot" else CALL if self.service == CALL else "page"
+        return end_of(self.service)
 
     def text(self, name: str) -> str:
         """Return a text of its metadata; empty where it has none."""
@@ -236,16 +166,10 @@ def _kind(record: Mapping[str, Any]) -> str | None:
 
     A program other than the one that an event belongs to proves nothing by it.
     """
-    event, service = record.get(EVENT), record.get(SERVICE)
+    event, service, meta = record.get(EVENT), record.get(SERVICE), record.get(META)
     if not isinstance(event, str) or not isinstance(service, str):
-        return _offer(record) or _word(service, record.get(MESSAGE))
-    if event in _OF_SERVERS:
-        return event if service in _SERVERS else None
-    if event in _OF_BOTS:
-        return event if service in _BOT else None
-    if event in _OF_CALLERS:
-        return event if service != "bot" else None
-    return event if event in _OF_MEDIA else None
+        return _offer(record) or word_of_owner(record, service)
+    return event if is_of_owner(event, service, meta if isinstance(meta, Mapping) else {}) else None
 
 
 def _offer(record: Mapping[str, Any]) -> str | None:
@@ -261,13 +185,6 @@ def _offer(record: Mapping[str, Any]) -> str | None:
     if status == HTTPStatus.OK:
         return OFFER_ANSWERED
     return OFFER_REFUSED if status >= HTTPStatus.BAD_REQUEST else None
-
-
-def _word(service: object, message: object) -> str | None:
-    """Return the message of a record if the rules read it from that service."""
-    if service == BROWSER and isinstance(message, str) and message in _WORDS:
-        return message
-    return BOT_LATE if service == "runner" and message == BOT_LATE else None
 
 
 class Story:
