@@ -214,7 +214,7 @@ def test_each_figure_says_whether_it_is_good(
     over: dict[str, Any], recoveries: int, readable: bool, bad: dict[str, str]
 ) -> None:
     """A figure that needs attention has its tone, and a sentence that says what it means."""
-    source = SourceState("logs", is_readable=readable, words="")
+    source = SourceState("logs", "readable" if readable else "unreadable", "")
     found = figures(overview(**over), recoveries, [source])
     assert {item.name: item.tone for item in found if item.tone != "ok"} == bad
     assert all(item.meaning.endswith(".") for item in found)

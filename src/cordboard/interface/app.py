@@ -34,6 +34,7 @@ from cordboard.interface.people import Person, Roles
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners
+from cordboard.interface.source_checks import SourceChecks
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, health, problems
 from cordboard.web.body_limit import BodyLimitMiddleware
@@ -100,8 +101,12 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
             open_connections(settings.tls_ca, limit=0) as connections,
             opened_oidc(settings) as app.state.oidc,
         ):
-            app.state.services = _services(settings, connections, app.state.request_limits)
-            yield
+            services = _services(settings, connections, app.state.request_limits)
+            app.state.services = services
+            try:
+                yield
+            finally:
+                await services.source_checks.close()
 
     app = FastAPI(
         title="Cordboard",
@@ -202,12 +207,14 @@ def _services(
     )
     log_environment = LogEnvironment(settings.interface_logs or "", settings)
     owners = SessionOwners(gateway.record, settings.record_kept_s)
+    log_readings = LogReadings(log_environment, settings.interface_log_readings)
     return InterfaceServices(
         gateway=gateway,
         owners=owners,
         browser_log=BrowserLog(owners),
         browser_log_limits=BrowserLogLimits(settings),
-        log_readings=LogReadings(log_environment, settings.interface_log_readings),
+        log_readings=log_readings,
+        source_checks=SourceChecks(log_readings),
         request_limits=request_limits,
         max_duration_s=settings.interface_max_duration_s,
     )

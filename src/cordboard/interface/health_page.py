@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from cordboard.interface import plain_words, rendering
 from cordboard.interface.access import OperatorOnly
 from cordboard.interface.gateway_reads import read_overview, read_sessions
-from cordboard.interface.log_sources import SourceState, log_sources
+from cordboard.interface.log_sources import NOT_CHECKED, SourceState
 from cordboard.interface.plain_words import Tone
 from cordboard.interface.services import Services
 
@@ -71,7 +71,7 @@ async def health_page(request: Request, services: Services, person: OperatorOnly
     overview, (newest, _), sources = await asyncio.gather(
         read_overview(services.gateway),
         read_sessions(services.gateway, person, {"limit": EXAMINED}),
-        asyncio.to_thread(log_sources, services.log_readings.environment),
+        services.source_checks.states(),
     )
     recoveries = sorted(_recoveries(newest), key=lambda item: item.at, reverse=True)
     return rendering.render_page(
@@ -186,16 +186,21 @@ def _bad_count(name: str, number: int, none: str, some: str) -> Figure:
 
 
 def _sources(sources: list[SourceState]) -> Figure:
-    readable = sum(1 for source in sources if source.is_readable)
+    readable = sum(1 for source in sources if source.state == "readable")
+    unknown = sum(1 for source in sources if source.state == NOT_CHECKED)
     if not sources:
         return Figure(
             "Log sources", "0", "warn", "No log environment is configured: pages show no lines."
         )
     if readable == len(sources):
         return Figure("Log sources", str(readable), "ok", "The lines of calls come from these.")
+    value = f"{readable} of {len(sources)}"
+    if readable + unknown == len(sources):
+        meaning = "The others have not answered yet. This page asks them once a minute."
+        return Figure("Log sources", value, "warn", meaning)
     return Figure(
         "Log sources",
-        f"{readable} of {len(sources)}",
+        value,
         "bad",
         "Lines of calls may be missing: a source cannot be read.",
     )

@@ -6,6 +6,8 @@ It takes one JSON object on stdin, and writes server-sent events to stdout, or a
 - ``section``: a section of the report, with its id, its label and its HTML; again when it has changed
 - ``read``: all lines were read; with their number
 - ``problem``: why there are no (further) lines
+
+With ``check`` it asks the log sources instead, and writes their states as JSON.
 """
 
 import json
@@ -13,12 +15,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.contract.errors import CordboardError
-from cordboard.interface.log_sources import LogEnvironment
+from cordboard.interface.log_sources import LogEnvironment, check_sources
 from cordboard.interface.page_events import page_event
 from cordboard.logs import environments, report
 from cordboard.logs.coverage import Coverage
@@ -146,8 +148,10 @@ def main() -> int:
     os.nice(NICE)
     settings = replace(load(task["config"]), log_dir=task["log_folder"])
     environment = LogEnvironment(task["environment"], settings)
+    if "check" in task:
+        return _check(environment)
     header = Header(
-        command=f"cordboard logs {environment.option} --session {task['session']}",
+        command=environment.command(task["session"]),
         environment=environment.name,
         session_id=task["session"],
     )
@@ -168,6 +172,16 @@ def main() -> int:
         said = words.encode() if "path" in task else page_event("problem", text=words)
         sys.stdout.buffer.write(said)
         return 1
+    return 0
+
+
+def _check(environment: LogEnvironment) -> int:
+    try:
+        states = [asdict(state) for state in check_sources(environment)]
+    except CordboardError as error:
+        sys.stdout.write(f"{error.message} {error.hint}".strip())
+        return 1
+    sys.stdout.write(json.dumps(states))
     return 0
 
 

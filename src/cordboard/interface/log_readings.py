@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from cordboard.contract.errors import CordboardError
 from cordboard.environment import SESSION_SECRETS, child_environment
-from cordboard.interface.log_sources import LogEnvironment
+from cordboard.interface.log_sources import LogEnvironment, SourceState
 from cordboard.web.rate_limits import TooManyRequestsError
 
 ReportForm = Literal["report.html", "report.txt", "bundle.zip"]
@@ -30,6 +30,8 @@ FOLLOWED_S: Final = 3600.0
 """How long a page follows a session; longer calls are followed again after a reload."""
 REPORT_S: Final = 120.0
 """How long a report may take."""
+CHECK_S: Final = 20.0
+"""How long all log sources together may take to answer a check."""
 _RETRY_S: Final = 10
 
 
@@ -65,12 +67,14 @@ class LogReadings:
 
     Attributes:
         environment: Where lines are read from.
+        closing: Set when the server stops: a check ends then.
     """
 
     def __init__(self, environment: LogEnvironment, limit: int) -> None:
         self.environment = environment
         self._limit = limit
         self._open = 0
+        self.closing = asyncio.Event()
 
     def __len__(self) -> int:
         """Return the number of readings that run."""
@@ -130,6 +134,28 @@ class LogReadings:
             )
         return written
 
+    async def checks(self) -> list[SourceState]:
+        """Ask each log source that is not a folder; it is no reading, and does not count as one.
+
+        Raises:
+            ReportFailedError: They did not answer in time, or the environment is not described well.
+        """
+        process = await self._start({"check": True})
+        answer = asyncio.create_task(process.communicate())
+        closing = asyncio.create_task(self.closing.wait())
+        try:
+            await asyncio.wait(
+                {answer, closing}, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            closing.cancel()
+            await _end(process)
+        said, _ = await answer
+        if process.returncode:
+            words = said.decode("utf-8", "replace").strip()
+            raise ReportFailedError(words or "The log sources did not answer in time.")
+        return [SourceState(**state) for state in json.loads(said)]
+
     @asynccontextmanager
     async def _process(self, task: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
         if self._open >= self._limit:
@@ -146,10 +172,8 @@ class LogReadings:
         finally:
             # Before the first await: a page that is closed may interrupt that.
             self._open -= 1
-            if process is not None and process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            if process is not None:
+                await _end(process)
 
     async def _start(self, task: dict[str, Any]) -> asyncio.subprocess.Process:
         config = self.environment.settings.config_file
@@ -172,3 +196,10 @@ class LogReadings:
             with suppress(ConnectionError):
                 await process.stdin.drain()
         return process
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,13 +1,14 @@
 """Where the lines of the session pages come from."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.environment import kubeconfig_files
+from cordboard.interface.plain_words import Tone
 from cordboard.logs import environments
 from cordboard.logs.sources.directory import Directory
 
@@ -32,8 +33,14 @@ class LogEnvironment:
 
     @property
     def option(self) -> str:
-        """Return the option of `cordboard logs` that names it."""
+        """Return the option of `cordboard logs` that names it; empty without one."""
+        if not self.name:
+            return ""
         return "--local" if self.name == LOCAL else f"--env {self.name}"
+
+    def command(self, session_id: str) -> str:
+        """Return the command that prints the lines of a session."""
+        return f"cordboard logs {self.option} --session {session_id}"
 
     def open(self) -> "list[Source]":
         """Return its sources.
@@ -49,19 +56,29 @@ class LogEnvironment:
         return environments.sources_of(self.name, known, base, kubeconfig_files())
 
 
+State = Literal["readable", "unreadable", "not checked"]
+NOT_CHECKED: Final[State] = "not checked"
+_TONES: Final[dict[State, Tone]] = {"readable": "ok", "unreadable": "bad", NOT_CHECKED: "warn"}
+
+
 @dataclass(frozen=True, slots=True)
 class SourceState:
     """A log source as the health page shows it.
 
     Attributes:
         name: Its name.
-        is_readable: Whether it can be read, as far as that is known without reading it.
+        state: Whether it can be read.
         words: What is known about it.
     """
 
     name: str
-    is_readable: bool
+    state: State
     words: str
+
+    @property
+    def tone(self) -> Tone:
+        """How the page marks it."""
+        return _TONES[self.state]
 
 
 def check_environment(environment: LogEnvironment) -> None:
@@ -79,32 +96,50 @@ def check_environment(environment: LogEnvironment) -> None:
 
 
 def log_sources(environment: LogEnvironment) -> list[SourceState]:
-    """Return the sources of `environment`, from which the pages' lines come; it may wait for the disk."""
+    """Return the sources of `environment`, from which the pages' lines come; it may wait for the disk.
+
+    Folders are looked at; no other source is asked (``check_sources``).
+    """
     if not environment.name:
         return []
     try:
         sources = environment.open()
     except CordboardError as error:
         words = f"{error.message} {error.hint}".rstrip()
-        return [SourceState(f"environment {environment.name}", is_readable=False, words=words)]
+        return [SourceState(f"environment {environment.name}", "unreadable", words)]
     states = [_state(source) for source in sources]
     for source in sources:
         source.close()
     return states
 
 
+def check_sources(environment: LogEnvironment) -> Iterator[SourceState]:
+    """Ask each source of `environment` that is not a folder; yield its state.
+
+    Raises:
+        CordboardError: The environment is not described well.
+    """
+    from cordboard.logs.source_check import check_source
+
+    for source in environment.open():
+        if isinstance(source, Directory):
+            source.close()
+            continue
+        found = check_source(source)
+        words = f"{found.message}. {found.hint}".rstrip()
+        yield SourceState(found.name, "readable" if found.ok else "unreadable", words)
+
+
 def _state(source: "Source") -> SourceState:
     if not isinstance(source, Directory):
-        return SourceState(source.name, is_readable=True, words="Asked when a session is opened.")
+        return SourceState(source.name, NOT_CHECKED, "It is being asked.")
     if not Path(source.name).is_dir():
-        return SourceState(source.name, is_readable=False, words="The folder does not exist.")
+        return SourceState(source.name, "unreadable", "The folder does not exist.")
     if not os.access(source.name, os.R_OK | os.X_OK):
-        return SourceState(source.name, is_readable=False, words="This user may not read it.")
+        return SourceState(source.name, "unreadable", "This user may not read it.")
     files = _files(source.name)
     total = sum(size for _, size in files)
-    return SourceState(
-        source.name, is_readable=True, words=f"{len(files)} files, {total / 1e6:,.1f} MB."
-    )
+    return SourceState(source.name, "readable", f"{len(files)} files, {total / 1e6:,.1f} MB.")
 
 
 def _files(folder: str) -> Sequence[tuple[str, int]]:

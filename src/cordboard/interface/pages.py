@@ -36,6 +36,7 @@ from cordboard.interface.rendering import (
     render_page,
 )
 from cordboard.interface.request_limits import RequestLimits
+from cordboard.interface.services import Services
 from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"
@@ -129,12 +130,13 @@ async def logout(request: Request) -> Response:
 
 
 @router.get("/rooms/{name}")
-async def room_page(request: Request, name: str, _person: Visitor) -> Response:
+async def room_page(request: Request, name: str, services: Services, _person: Visitor) -> Response:
     """Show a room, after a login if nobody is signed in.
 
     Args:
         request: The request.
         name: The room's name.
+        services: The interface's services.
     """
     room = _canonical_room(name)
     elsewhere = other_interface(request.app.state.settings, room)
@@ -146,6 +148,7 @@ async def room_page(request: Request, name: str, _person: Visitor) -> Response:
         room=room,
         name=name,
         content=request.app.state.settings.content,  # the page logs words only where it permits them
+        logs_option=services.log_readings.environment.option,
         # Session ids contain the time, and only recent ones are accepted: by this server's clock.
         now_ms=time.time_ns() // 1_000_000,
     )

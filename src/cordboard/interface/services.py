@@ -10,6 +10,7 @@ from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.log_readings import LogReadings
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.session_owners import SessionOwners
+from cordboard.interface.source_checks import SourceChecks
 from cordboard.web.gateway_proxy import GatewayProxy
 
 
@@ -23,6 +24,7 @@ class InterfaceServices:
         browser_log: Checks and writes the log lines of browsers.
         browser_log_limits: The limits on these lines.
         log_readings: Reads the logs of sessions.
+        source_checks: Asks the log sources whether they can be read.
         request_limits: The limits on the requests of each person and address.
         max_duration_s: The longest session that a page may start, in seconds.
         stopping: Set when the server stops, so that event streams end.
@@ -33,6 +35,7 @@ class InterfaceServices:
     browser_log: BrowserLog
     browser_log_limits: BrowserLogLimits
     log_readings: LogReadings
+    source_checks: SourceChecks
     request_limits: RequestLimits
     max_duration_s: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -58,7 +58,7 @@ async def session_page(
         is_live=_is_live(record),
         facts=facts(request, record),
         has_lines=person.is_operator and bool(environment.name),
-        command=f"cordboard logs {environment.option} --session {session_id}",
+        command=environment.command(session_id),
         lines_max=LINES_MAX,
     )
 

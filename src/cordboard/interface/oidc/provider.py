@@ -23,7 +23,7 @@ from cordboard.interface.oidc.errors import (
     ProviderUnavailableError,
     SignInExpiredError,
 )
-from cordboard.interface.oidc.shared_request import SharedRequest
+from cordboard.interface.shared_request import SharedRequest
 from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 from cordboard.web.origin import is_loopback_name
 from cordboard.web.rate_limits import Clock

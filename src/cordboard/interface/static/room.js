@@ -71,7 +71,7 @@ function showSession(id, title, note) {
   element("session-title").textContent = title;
   element("session-note").textContent = note;
   element("session-id").textContent = id;
-  element("log-command").textContent = `cordboard logs --local --session ${id}`;
+  element("log-command").textContent = `cordboard logs ${page.logs} --session ${id}`;
 }
 
 // --- what a call shows

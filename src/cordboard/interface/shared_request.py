@@ -28,6 +28,11 @@ class SharedRequest(Generic[T]):
             running.add_done_callback(_note_failure)
         return await asyncio.shield(running)
 
+    async def ended(self) -> None:
+        """Wait until no request is under way."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+
     async def _sent(self) -> T:
         try:
             return await self._send()
