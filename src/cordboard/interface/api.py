@@ -26,6 +26,7 @@ from cordboard.emit import get_logger
 from cordboard.interface import error_texts
 from cordboard.interface.access import OwnRecord, SeenRecord, SignedIn, session_headers
 from cordboard.interface.browser_log import LINES_MAX
+from cordboard.interface.cells import join_path
 from cordboard.interface.gateway_answers import browser_response
 from cordboard.interface.identity import renew_login
 from cordboard.interface.leaving import end_session
@@ -94,7 +95,8 @@ async def join(body: PageJoin, request: Request, services: Services, person: Sig
     with bound(session_id=body.session_id, room=body.room):
         log.info("Join requested", event="join.requested")
         content = msgspec.json.encode(_gateway_join(body, person, services.max_duration_s))
-        reply = await services.gateway.ask("POST", "/join", content, client_address=address)
+        path = await join_path(request.app.state.settings, services.gateway, body.room)
+        reply = await services.gateway.ask("POST", path, content, client_address=address)
         if not reply.is_success:
             return browser_response(reply)
         shown = await _join_response(services, body, person, reply.json())

@@ -45,3 +45,14 @@ async def read_overview(gateway: GatewayProxy) -> dict[str, Any]:
         CordboardError: It does not answer.
     """
     return await gateway.read("/overview")
+
+
+async def is_live(gateway: GatewayProxy, room: str) -> bool:
+    """Return whether `room` has a live session, of whomever, in the cell of `gateway`.
+
+    Raises:
+        CordboardError: The gateway does not answer.
+    """
+    query = urlencode({"room_url": room, "live": "true", "limit": 1})
+    page = await gateway.read(f"/sessions?{query}")
+    return bool(page["sessions"])

@@ -139,7 +139,7 @@ async def room_page(request: Request, name: str, services: Services, _person: Vi
         services: The interface's services.
     """
     room = _canonical_room(name)
-    elsewhere = other_interface(request.app.state.settings, room)
+    elsewhere = await other_interface(request.app.state.settings, services.gateway, room)
     if elsewhere is not None:
         return RedirectResponse(f"{elsewhere}{_room_path(name)}", HTTPStatus.TEMPORARY_REDIRECT)
     response = render_page(
