@@ -1,8 +1,6 @@
 """A command whose extra is not installed says what to install, in the place of a traceback."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -11,37 +9,12 @@ import pytest
 
 from cordboard.cli import COMMANDS, EXTRAS
 from cordboard.contract.extras import MODULES
+from extras_support import KUBECONFIG, run
 
 ROOT = Path(__file__).parents[2]
-# Python without some packages: whatever looks for one of them does not find it.
-WITHOUT = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Missing())
-from cordboard.cli import main
-sys.exit(main({words!r}))
-"""
 SERVE = set(MODULES["serve"])
 ONLY_BOTS = set(MODULES["bots"]) - SERVE
 ARGUMENTS = {"call": ["webrtc:demo"], "completion": ["bash"], "logs": ["--local"]}
-
-
-def run(
-    tmp_path: Path, missing: set[str], *words: str, **over: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run a command where modules are missing."""
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT.format(missing=missing, words=list(words))],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **over},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_modules_match_the_extras_of_the_package() -> None:
@@ -118,14 +91,6 @@ def test_up_without_a_redis_server_names_the_extra(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "No Redis server was found" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-KUBECONFIG = """
-current-context: a
-contexts: [{name: a, context: {cluster: a, user: a}}]
-clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]
-users: [{name: a, user: {}}]
-"""
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,14 @@
 """``cordboard doctor``: check this machine and the settings, and suggest fixes."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cordboard.cli import _options
+from cordboard.cli._check import Check, Step, guarded, not_installed
 
 if TYPE_CHECKING:
     from cordboard.kube import Kube
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check.
-
-    Attributes:
-        name: The name of the check.
-        ok: Whether it passed.
-        message: What was checked, or what is wrong.
-        hint: How to fix it; empty if unknown.
-    """
-
-    name: str
-    ok: bool
-    message: str
-    hint: str = ""
-
-
-_Step = Callable[[argparse.Namespace], str | list[Check]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,10 +39,11 @@ Exit status: 0 if all checks pass, else 1.
 def run(args: argparse.Namespace) -> int:
     """Run all checks with ``args`` and print their results; return the exit status."""
     from cordboard.cli import _output
+    from cordboard.cli._environment_checks import check_environment
     from cordboard.contract.terminal import escape_to_one_line
 
     failures = 0
-    for check in _environment_checks(args) if args.env else _checks(args):
+    for check in check_environment(args) if args.env else _checks(args):
         failures += not check.ok
         _output.print_line(
             f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<14} {escape_to_one_line(check.message)}"
@@ -73,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checks(args: argparse.Namespace) -> Iterator[Check]:
-    steps: list[tuple[str, _Step]] = [
+    from cordboard.cli._environment_checks import check_ice
+
+    steps: list[tuple[str, Step]] = [
         ("python", _python),
         ("configuration", _configuration),
         ("pipecat", _pipecat),
@@ -81,69 +64,13 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("log directory", _log_directory),
         ("reading logs", _reading_logs),
         ("kubernetes", check_kubernetes),
-        ("ice servers", _ice_servers),
+        ("ice servers", check_ice),
         ("edge", check_edge),
         ("phone", _phone),
         ("bot file", _bot),
         ("up", _up),
     ]
-    yield from _guarded(steps, args)
-
-
-def _guarded(steps: Sequence[tuple[str, _Step]], args: argparse.Namespace) -> Iterator[Check]:
-    """Yield the results of the steps; an error of a step is a check that failed."""
-    from cordboard.contract import extras
-    from cordboard.contract.errors import CordboardError
-
-    messages: set[str] = set()
-    for name, step in steps:
-        try:
-            yield from _results(name, step(args))
-        except ModuleNotFoundError as error:
-            missing = extras.missing_extra(error, "local", "This check")
-            if missing is None:
-                raise
-            yield Check(name, ok=False, message=missing.message, hint=missing.hint)
-        except CordboardError as error:
-            # If the settings are invalid, most checks fail with the same error: report it once.
-            if error.message not in messages:
-                yield Check(name, ok=False, message=error.message, hint=error.hint)
-            messages.add(error.message)
-
-
-def _environment_checks(args: argparse.Namespace) -> Iterator[Check]:
-    """Yield a check of each log source of an environment, and of its cluster."""
-    from pathlib import Path
-
-    from cordboard.contract.errors import CordboardError
-    from cordboard.environment import kubeconfig_files
-    from cordboard.logs import environments
-    from cordboard.logs.source_check import check_source
-    from cordboard.settings import load
-
-    try:
-        settings = load(args.config)
-        files = kubeconfig_files()
-        base = settings.config_file.parent if settings.config_file else Path()
-        if args.env == environments.LOCAL and args.env not in settings.environments:
-            sources, _notes = environments.local_sources(settings.log_path, files)
-        else:
-            sources = environments.sources_of(args.env, settings.environments, base, files)
-    except CordboardError as error:
-        yield Check("environment", ok=False, message=error.message, hint=error.hint)
-        return
-    for source in sources:
-        result = check_source(source)
-        yield Check(result.name, ok=result.ok, message=result.message, hint=result.hint)
-    yield from _guarded([("cluster", _clusters), ("ice servers", _ice_servers)], args)
-
-
-def _results(name: str, result: str | list[Check]) -> Iterator[Check]:
-    """Yield the checks of a step that returned one message, or one check for each of several things."""
-    if isinstance(result, str):
-        yield Check(name, ok=True, message=result)
-    else:
-        yield from result
+    yield from guarded(steps, args, without_extra=not_installed)
 
 
 def _python(_args: argparse.Namespace) -> str:
@@ -290,26 +217,6 @@ def _check_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
 
     asyncio.run(check())
     return f"context {kube.name} answers, and lists the pods of namespace {kube.namespace}"
-
-
-def _clusters(args: argparse.Namespace) -> list[Check]:
-    from cordboard.cli._cluster_checks import check_clusters
-    from cordboard.settings import load
-
-    return [Check(*finding) for finding in check_clusters(load(args.config), args.env)]
-
-
-def _ice_servers(args: argparse.Namespace) -> str | list[Check]:
-    from cordboard.contract import extras
-    from cordboard.settings import load
-
-    settings = load(args.config)
-    if not settings.ice_servers and settings.ice_transport_policy == "all":
-        return "none: callers in webrtc: rooms must reach runners directly"
-    extras.require("bots", "Checking STUN and TURN servers")
-    from cordboard.cli._ice_checks import check_ice_servers
-
-    return [Check(*result) for result in check_ice_servers(settings)]
 
 
 def _phone(args: argparse.Namespace) -> str | list[Check]:
