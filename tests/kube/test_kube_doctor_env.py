@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lightkube.resources.core_v1 import ResourceQuotaStatus
 
 from cluster_support import IMAGE, Cluster
 from cordboard.cli import main
-from cordboard.cli.doctor import Check
+from cordboard.cli._check import Check
+from cordboard.kube import Kube
+from cordboard.kube.clock import ClusterClock
 from cordboard.launchers import cluster_check
 from redis_support import wait_for
 
@@ -43,14 +46,16 @@ def doctor(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
-    def run(*rules: dict[str, Any], settings: str = "") -> tuple[int, dict[str, str]]:
+    def run(
+        *rules: dict[str, Any], settings: str = "", env: str = "prod"
+    ) -> tuple[int, dict[str, str]]:
         monkeypatch.setenv("KUBECONFIG", str(cluster.account("doctor", *rules)))
         (tmp_path / "cordboard.toml").write_text(
             f'kubernetes_namespace = "{cluster.namespace}"\n{settings}\n'
             f'[[environments.prod]]\ntype = "kubernetes"\nnamespaces = ["{cluster.namespace}"]\n'
         )
         capsys.readouterr()
-        status = main(["doctor", "--env", "prod"])
+        status = main(["doctor", "--env", env])
         lines = [line for line in capsys.readouterr().out.splitlines() if line[:4].strip()]
         return status, {line[6:20].strip(): line for line in lines}
 
@@ -137,13 +142,68 @@ def test_pod_that_cannot_start_is_named(doctor: Doctor, cluster: Cluster) -> Non
     assert "pod gateway-1 cannot start" in checks["pods"]
 
 
+MARKS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "settings"),
+    [(READER, ""), ([MARKS], "kubernetes_pod_marks = true"), ([], "")],
+    ids=["reader", "marks", "no rights"],
+)
+def test_clock_is_compared_whatever_else_is_checked(
+    doctor: Doctor, rules: list[dict[str, Any]], settings: str
+) -> None:
+    """Any answer of the API tells the time: one for a reader of logs, and also a refusal."""
+    _, checks = doctor(*rules, settings=settings)
+    assert checks["clock"].startswith("ok")
+    assert checks["clock"].endswith(" agree")
+
+
+def test_operator_in_its_pod_passes_without_log_sources(doctor: Doctor, cluster: Cluster) -> None:
+    """With `--env local` no right on logs is needed: the operator's own rights, and all that it needs, are checked."""
+    cluster.make("Secret", "cordboard", data=SECRET)
+    status, checks = doctor(*OPERATOR, settings=COLD, env="local")
+    assert status == 0, checks
+    assert {"operator", "cold start", "clock", "secret", "pods"} <= checks.keys()
+    assert "log rights" not in checks
+
+
 @pytest.mark.parametrize(
     ("skew_s", "ok", "words"),
     [(0.4, True, "agree"), (90, False, "90 s ahead"), (-90, False, "90 s behind")],
 )
 def test_clock_that_differs_is_named(skew_s: float, ok: bool, words: str) -> None:
-    """The API's times are whole seconds; a difference of a minute makes `-t 1m` useless."""
-    created, at_s = "2026-11-30T12:00:00Z", 1_796_040_000.5
-    (found,) = cluster_check._check_clock(created, at_s + skew_s)
+    """The answers tell whole seconds; a difference of a minute makes `-t 1m` useless."""
+    clock = ClusterClock()
+    clock.compare("Mon, 30 Nov 2026 12:00:00 GMT", NOON + skew_s, 1.0)
+    found = cluster_check.check_clock(cast("Kube", Double(clock.offset_s)))
     assert (found.ok, words in found.message) == (ok, True)
     assert Check(*found).ok is ok
+
+
+def test_quickest_answer_tells_the_time() -> None:
+    """One that takes long, one without a time, and one with a malformed time change nothing."""
+    clock = ClusterClock()
+    clock.compare("Mon, 30 Nov 2026 12:00:00 GMT", NOON, 1.0)
+    for date in ("Mon, 30 Nov 2026 11:00:00 GMT", None, "noon"):
+        clock.compare(date, NOON, 9.0 if date and date != "noon" else 0.1)
+    assert clock.offset_s == 0
+
+
+def test_cluster_that_tells_no_time_is_not_at_fault() -> None:
+    """A proxy may remove the header."""
+    found = cluster_check.check_clock(cast("Kube", Double(None)))
+    assert found.ok
+    assert "not checked" in found.message
+
+
+# The header of an answer that took a second says 12:00:00: 12:00:00.5 in the middle of it, on average.
+NOON = 1_796_040_000.0
+
+
+@dataclass
+class Double:
+    """A cluster, as far as its clock goes."""
+
+    clock_offset_s: float | None
+    name: str = "there"

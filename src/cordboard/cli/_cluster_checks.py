@@ -57,7 +57,7 @@ def _findings(
     The check adds to a list, so that an error loses nothing that was found before it.
     """
     from cordboard.kube import open_kube
-    from cordboard.launchers.cluster_check import Finding
+    from cordboard.launchers.cluster_check import Finding, check_clock
 
     async def run() -> list[Finding]:
         found: list[Finding] = []
@@ -71,6 +71,7 @@ def _findings(
             found.append(Finding("cluster", ok=False, message=error.message, hint=error.hint))
         finally:
             await kube.close()
+        found.append(check_clock(kube))
         return found
 
     yield from asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from lightkube.core.generic_client import BasicRequest, GenericAsyncClient
 
 from cordboard.contract.errors import ClusterExpiredError, NotFoundError
 from cordboard.kube.api_errors import api_error, status_of, translated_errors
+from cordboard.kube.clock import ClusterClock
 from cordboard.kube.kinds import KINDS, Kind
 from cordboard.kube.log_connections import LogConnections
 
@@ -98,6 +100,12 @@ class Kube:
         self._client = client
         self._logs = logs
         self._times = times
+        self._clock = ClusterClock()
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """Seconds by which this machine's clock is ahead of the cluster's; None if no answer has told its time."""
+        return self._clock.offset_s
 
     @property
     def namespace(self) -> str:
@@ -342,7 +350,9 @@ class Kube:
 
     async def _send(self, request: BasicRequest, *, stream: bool = False) -> httpx2.Response:
         prepared = self._client.build_adapter_request(request)
+        asked_at, began_at = time.time(), time.monotonic()
         answer: httpx2.Response = await self._client.send(prepared, stream=stream)  # type: ignore[no-untyped-call]
+        self._clock.compare(answer.headers.get("Date"), asked_at, time.monotonic() - began_at)
         return answer
 
     @contextlib.asynccontextmanager
