@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cordboard.contract.call_events import LEFT_OUT
 from cordboard.runner import build
 from cordboard.runner.build import FILES_MAX, bot_build, runner_build
 from cordboard.runner.session_figures import DROPPED, SessionFigures
@@ -35,6 +36,8 @@ def test_records_add_up() -> None:
         event("service.error", category="timeout"),
         event("bot.crashed"),
         {"message": DROPPED, "meta": {"lines": 7}},
+        {"message": LEFT_OUT, "meta": {"count": 5}},
+        {"message": LEFT_OUT, "meta": {"count": 6}},
     ) == {
         "turns": 4,
         "user_speech_s": 2.0,
@@ -43,6 +46,7 @@ def test_records_add_up() -> None:
         "latency_median_ms": 500,
         "errors": 2,
         "lines_dropped": 7,
+        "records_left_out": 11,
     }
 
 
@@ -55,10 +59,11 @@ def test_values_that_make_no_sense_do_not_count(value: Any) -> None:
         event("speech.ended", who=value, ms=1000),
         {"event": "turn.ended", "meta": value},
         {"message": DROPPED, "meta": {"lines": value}},
+        {"message": LEFT_OUT, "meta": {"count": value}},
     )
     assert summary["turns"] == 2
     assert summary["user_speech_s"] == summary["lines_dropped"] == 0
-    assert "latency_worst_ms" not in summary
+    assert not {"latency_worst_ms", "records_left_out"} & set(summary)
 
 
 def test_hashes_change_with_the_code_they_name(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ CALL_META: Final[dict[str, tuple[str, ...]]] = {
 CONTENT_META: Final[dict[str, Content]] = {"text": "words", "arguments": "all", "result": "all"}
 """Members that hold what was said, with the lowest level of ``content`` at which they are written."""
 
+LEFT_OUT: Final = "Records were left out"
+"""The message of a line of a bot that wrote too many records: `count`, and `events`, the number of each."""
+
 TURN_OUTCOMES: Final = ("completed", "no_output", "interrupted", "error")
 """How a turn ended: ``outcome`` of ``turn.ended``."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cordboard.contract.call_events import CONTENT_META, Content
+from cordboard.contract.call_events import CONTENT_META, LEFT_OUT, Content
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
 
@@ -68,9 +68,7 @@ class CallLog:
     def report_left_out(self) -> None:
         """Log how many records were left out since the last such line, if any were."""
         if self._left_out:
-            log.warning(
-                "Records were left out", count=self._left_out.total(), events=dict(self._left_out)
-            )
+            log.warning(LEFT_OUT, count=self._left_out.total(), events=dict(self._left_out))
             self._left_out.clear()
             self._reported_at = self._clock()
 

@@ -36,7 +36,7 @@ class CallRecords(FrameDispatch):
     def __init__(self, options: RecordOptions) -> None:
         super().__init__()
         self.log = CallLog(options.content)
-        self.turns = TurnLog()
+        self.turns = TurnLog(self.log)
         self.errors = ErrorRecords(self.log, self.turns)
         services = ServiceRecords(self.log)
         with_content = self.log.may_log("all")

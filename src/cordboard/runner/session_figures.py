@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cordboard.contract.call_events import LEFT_OUT
+
 LATENCIES_MAX: Final = 1000
 """Latencies of which the median is taken: a call of four hours with four turns a minute has 960."""
 
@@ -21,11 +23,14 @@ class SessionFigures:
         turns: Turns that have ended.
         errors: Errors of services, and a crash.
         lines_dropped: Lines of the bot that were not written.
+        records_left_out: Records of the call that the bot did not write, because there were too many. With any, the
+            other figures are at least these.
     """
 
     turns: int = 0
     errors: int = 0
     lines_dropped: int = 0
+    records_left_out: int = 0
     _speech_ms: dict[str, float] = field(default_factory=lambda: {"user": 0.0, "bot": 0.0})
     _latencies_ms: list[float] = field(default_factory=list)
     _worst_ms: float | None = None
@@ -47,6 +52,8 @@ class SessionFigures:
                 self.errors += 1
             case None if record.get("message") == DROPPED:
                 self.lines_dropped += int(_number(meta.get("lines")) or 0)
+            case None if record.get("message") == LEFT_OUT:
+                self.records_left_out += int(_number(meta.get("count")) or 0)
 
     def summary(self) -> dict[str, Any]:
         """Return the members of `session.ended`."""
@@ -59,6 +66,7 @@ class SessionFigures:
             "latency_median_ms": ordered[len(ordered) // 2] if ordered else None,
             "errors": self.errors,
             "lines_dropped": self.lines_dropped,
+            "records_left_out": self.records_left_out or None,
         }
         return {name: value for name, value in found.items() if value is not None}
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from cordboard.contract.call_events import LATENCY_STARTS
-from cordboard.emit import get_logger
 from cordboard.runner.call_log import CallLog
 from cordboard.runner.listening_times import ListeningTimes
 
@@ -13,11 +12,12 @@ _AGGREGATORS: Final = "pipecat.processors.aggregators.llm_response_universal"
 
 _SILENCE, _CONNECTED = LATENCY_STARTS
 
-log = get_logger("call")
-
 
 class TurnLog:
     """Logs each turn, with the latencies that Pipecat's own observers measure.
+
+    Args:
+        call_log: Where records go.
 
     Attributes:
         turn: The number of the present turn.
@@ -26,7 +26,8 @@ class TurnLog:
         listening: When the user fell silent, and when the bot had understood.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call_log: CallLog) -> None:
+        self._log = call_log
         self.listening = ListeningTimes()
         self.turn = 0
         self.has_bot_spoken = False
@@ -46,7 +47,7 @@ class TurnLog:
         self.turn = turn
         self.has_bot_spoken = self.has_failed = False
         self._latency_ms, self._ttfb_ms, self._breakdown = None, {}, {}
-        log.info("Turn started", event="turn.started", turn=turn)
+        self._log.write("Turn started", "turn.started", turn=turn)
 
     async def on_turn_ended(
         self, _observer: Any, turn: int, duration_s: float, interrupted: bool
@@ -58,9 +59,9 @@ class TurnLog:
             duration_s: Its duration in seconds.
             interrupted: Whether the user interrupted the bot.
         """
-        log.info(
+        self._log.write(
             "Turn ended",
-            event="turn.ended",
+            "turn.ended",
             turn=turn,
             duration_ms=round(duration_s * 1000),
             interrupted=interrupted,

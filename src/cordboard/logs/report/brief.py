@@ -273,7 +273,8 @@ def _tools(session: "Session") -> Iterator[dict[str, Any]]:
 
 def _usage(session: "Session", number: int) -> Fact:
     used = session.usage[number]
-    return _some(processor=used.processor, model=used.model, **used.amounts)
+    least = session.used_at_least or None
+    return _some(processor=used.processor, model=used.model, **used.amounts, at_least=least)
 
 
 def _network(end: "NetworkEnd") -> Fact:

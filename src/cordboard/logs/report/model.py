@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
+from cordboard.contract.call_events import LEFT_OUT
+from cordboard.contract.record import EVENT, MESSAGE, META, SERVICE
 from cordboard.logs.coverage import Coverage, count
+from cordboard.logs.left_out import LeftOut, words_of
 from cordboard.logs.report.entry import WHO, Entry, HeadTail, one_line
 from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
 from cordboard.logs.report.prices import Prices
@@ -74,6 +77,7 @@ class _Told:
     heard_us: int | None = None
     errors_us: list[int] = field(default_factory=list)
     who: dict[str, str] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
     events: HeadTail[Entry] = field(default_factory=lambda: HeadTail(EVENTS_MAX))
 
     def add(self, item: Entry) -> None:
@@ -86,6 +90,9 @@ class _Told:
             if item.message == HEARD:
                 self.heard_us = item.us
         self.who |= item.who
+        if item.message == LEFT_OUT:
+            said = {SERVICE: item.service, EVENT: item.event, META: item.meta, MESSAGE: LEFT_OUT}
+            self.left_out.add(said, item.us or 0)
         if item.event:
             self.events.add(item)
 
@@ -134,6 +141,8 @@ class Session(Stay):
         state: Its terminal state and reason; empty where no line tells.
         stays: How many stays there were under its id.
         people: The names of all whose joins under this id were accepted.
+        left_out: What the bot did not write, in a sentence; empty if it wrote all.
+        used_at_least: Whether reports of what was used are among that.
     """
 
     def __init__(self, session_id: str, tellers: _Tellers) -> None:
@@ -162,6 +171,8 @@ class Session(Stay):
         self.errors, self.warnings = levels["error"], levels["warn"]
         self.stays = len(found)
         self.people = tuple(tellers.joined.values())
+        missed = sum((told.left_out.since(began) for told in parts), Counter[str]())
+        self.left_out, self.used_at_least = words_of(missed), "service.usage" in missed
         later = self.errors if self.stays == 1 else len(errors)
         self.verdict = judge(self, levels.total(), later, heard=heard)
 
@@ -301,6 +312,10 @@ def _limited(
         names = one_line(", ".join(session.people), WORDS_MAX)
         more.append(
             f"Different users joined with this session id: {names}. The lines of all of them are below."
+        )
+    if session and session.left_out:
+        more.append(
+            f"{session.left_out} Numbers of turns, tools and usage are at least those below."
         )
     if short := [item.name for item in coverage.answers if item.shortfalls]:
         names = ", ".join([*short[:_NAMES_SHOWN], *(["…"] if len(short) > _NAMES_SHOWN else [])])

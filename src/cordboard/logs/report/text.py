@@ -16,8 +16,8 @@ from cordboard.logs.report.entry import (
 from cordboard.logs.report.lanes import BUCKETS, Lanes, Troubles
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.prices import Prices
-from cordboard.logs.report.records import NetworkEnd, Span, Speech, Tool, Usage, total_ms
-from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup, Stay
+from cordboard.logs.report.records import NetworkEnd, Span, Speech, Tool, total_ms
+from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup
 from cordboard.logs.report.turns import Turn
 from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.why import Answer
@@ -271,7 +271,7 @@ def _coverage(model: Model) -> Iterator[str]:
 # --- the records of a call: who spoke when, the network at both ends, tools, usage
 
 
-def _records(stay: Stay, prices: Prices) -> Iterator[str]:
+def _records(stay: Session, prices: Prices) -> Iterator[str]:
     """Give what the records of a call add up to, as far as there are any."""
     if stay.speech.lanes:
         yield from _speech(stay.speech)
@@ -280,7 +280,7 @@ def _records(stay: Stay, prices: Prices) -> Iterator[str]:
     if stay.tools:
         yield from _tools(stay.tools)
     if stay.usage:
-        yield from _usage(stay.usage, prices)
+        yield from _usage(stay, prices)
 
 
 def _speech(told: Speech) -> Iterator[str]:
@@ -324,10 +324,11 @@ def _tools(called: Sequence[Tool]) -> Iterator[str]:
                 yield from wrapped(said, f"{'':13}{name}: ", " " * 15)
 
 
-def _usage(used: Sequence[Usage], prices: Prices) -> Iterator[str]:
-    total = prices.words(prices.total(used))
-    yield from title(f"USAGE  {total}" if total else "USAGE")
-    for item in used:
+def _usage(stay: Session, prices: Prices) -> Iterator[str]:
+    total = prices.words(prices.total(stay.usage))
+    least = "at least" if stay.used_at_least else ""
+    yield from title("  ".join(filter(None, ["USAGE", " ".join(filter(None, [least, total]))])))
+    for item in stay.usage:
         cost = prices.words(prices.cost(item))
         who = f"{item.processor} ({item.model})" if item.model else item.processor
         said = ", ".join([*item.words, *([f"cost {cost}"] if cost else [])])

@@ -210,7 +210,7 @@ def _answer(
         }
 
     also = {name: item for name, item in others("proved").items() if item.effect in EFFECTS[:2]}
-    lost = [*story.lost_words, *dict.fromkeys(missing)]
+    lost = [*filter(None, [story.left_out]), *story.lost_words, *dict.fromkeys(missing)]
     rule = BY_CAUSE.get(cause)
     return Answer(
         cause=cause,

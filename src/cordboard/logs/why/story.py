@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from cordboard.contract.call_events import LEFT_OUT
 from cordboard.contract.record import (
     BOOT,
     EPOCH,
@@ -22,6 +23,7 @@ from cordboard.contract.record import (
     TIMESTAMP,
 )
 from cordboard.logs.coverage import Coverage
+from cordboard.logs.left_out import LeftOut, words_of
 from cordboard.logs.session import BROWSER, HEARD
 from cordboard.logs.stays import stays
 from cordboard.logs.timespec import seconds
@@ -132,11 +134,14 @@ class StoryMaker:
     def __init__(self) -> None:
         self._kept: dict[str, _Ends] = {}
         self._servers = _Ends()
+        self._left_out = LeftOut()
         self._lines = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take one record of the session."""
         self._lines += 1
+        if record.get(MESSAGE) == LEFT_OUT:
+            self._left_out.add(record, _fact(record, LEFT_OUT).at_ms)
         kind = _kind(record)
         if kind is not None:
             self._kept.setdefault(kind, _Ends()).add(_fact(record, kind))
@@ -154,7 +159,10 @@ class StoryMaker:
             (fact for kept in self._kept.values() for fact in kept), key=lambda fact: fact.at_ms
         )
         found = stays(facts)
-        return Story(found[-1], coverage, self._servers, stays=len(found), lines=self._lines)
+        story = Story(found[-1], coverage, self._servers, stays=len(found), lines=self._lines)
+        begin = story.facts[0].at_ms if story.facts and len(found) > 1 else float("-inf")
+        story.left_out = words_of(self._left_out.since(begin))
+        return story
 
 
 def _fact(record: Mapping[str, Any], kind: str) -> Fact:
@@ -199,6 +207,7 @@ class Story:
 
     Attributes:
         end: The line of the session's end; None without one.
+        left_out: What the bot did not write of it, in a sentence; empty if it wrote all.
     """
 
     def __init__(
@@ -214,6 +223,7 @@ class Story:
         self.coverage = coverage
         self.stays = stays
         self.lines = lines
+        self.left_out = ""
         self._kinds: dict[str, list[Fact]] = {}
         for fact in (*self.facts, *servers):
             self._kinds.setdefault(fact.kind, []).append(fact)
