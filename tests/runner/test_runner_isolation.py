@@ -119,7 +119,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
     file = write_bot(directory / "bot", BOT)
     for made in processes(directory, redis_url):
         made.over |= {"CORDBOARD_BOT_FILE_MB": "1", "CORDBOARD_BOT_PROCESSES": "5"}
-        made.spawn("runner", "--bot", file, "--capacity", "9")
+        words = {"CORDBOARD_CONTENT": "words"}  # or the detail of a crash has no text at all
+        made.spawn("runner", "--bot", file, "--capacity", "9", env=words)
         yield made
 
 

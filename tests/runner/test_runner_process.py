@@ -235,6 +235,23 @@ class TestEnd:
         await until(lambda: "session.ended" in runner.part.events(launch.session_id))
         assert runner.part.events(launch.session_id).count("bot.crashed") == 1
 
+    async def test_text_of_an_exception_stands_in_the_bots_output_alone(
+        self, runner: Runner
+    ) -> None:
+        """Without consent no record has it, in the log and in Redis; the traceback is a raw line."""
+        launch = await runner.run("crash")
+        await runner.end(launch)
+        await until(lambda: "session.ended" in runner.part.events(launch.session_id))
+        lines = [line for line in runner.part.records if line["sessionId"] == launch.session_id]
+        said = [line for line in lines if "expected error" in str(line)]
+        stack = [line["error"]["stack"] for line in lines if line.get("event") == "bot.crashed"]
+        assert said
+        assert all(
+            line.get("raw") and line["tag"] == "stderr" for line in said if "error" not in line
+        )
+        assert [line["error"]["message"] for line in lines if "error" in line] == [""]
+        assert "in crash" in stack[0]
+
     @pytest.mark.parametrize("how", ["segfault", "killed"])
     async def test_session_of_a_killed_bot_process_is_queued_again(
         self, runner: Runner, how: str
