@@ -49,9 +49,9 @@ SLOW_FOLDERS: Final = frozenset(
 # Modules that start processes by way of other modules, or compute for long.
 SLOW_MODULES: Final = frozenset(
     {
-        "test_cli_doctor.py", "test_cli_extras.py", "test_docs_contract.py", "test_interface_fuzz.py",
-        "test_logs_oracle.py", "test_logs_report_browser.py", "test_setup_audit.py",
-        "test_setup_completion.py", "test_setup_script.py",
+        "test_cli_doctor.py", "test_cli_doctor_env.py", "test_cli_extras.py", "test_docs_contract.py",
+        "test_interface_fuzz.py", "test_logs_oracle.py", "test_logs_report_browser.py",
+        "test_setup_audit.py", "test_setup_completion.py", "test_setup_script.py",
     }
 )  # fmt: skip
 

@@ -74,10 +74,11 @@ def test_another_job_restarts_the_operators(change: dict[str, Any]) -> None:
     assert "operator" not in restarted_by(ALL, {"coldRunners": {"enabled": False}}, {"coldRunners": {"template": {"spec": {}}}})  # fmt: skip
 
 
-def test_cold_runners_read_the_tables_too() -> None:
+@pytest.mark.parametrize("pod_spec", [{}, {"terminationGracePeriodSeconds": 90}])
+def test_cold_runners_read_the_tables_too(pod_spec: dict[str, Any]) -> None:
     """A session that moves from a warm runner to a cold one keeps the policy of its bot."""
     config = "[bots.sales]\nfile = '/app/sales.py'\nkeep_context = true\n"
-    own = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 90}}}}
+    own = {"spec": {"template": {"spec": pod_spec}}}
     values = merged(ALL, {"config": config, "coldRunners": {"template": own}})
     launch = Launch("call-7", "webrtc:demo", epoch=1)
     words = ["--bot", "default=/app/bot.py", "--bot", "sales=/app/sales.py"]

@@ -13,11 +13,13 @@ from cordboard.contract.errors import SettingsError
 from cordboard.contract.ids import canonical_room
 from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
+from cordboard.contract.pod_annotations import DELETION_COST
 from cordboard.launchers.kubernetes_manifest import (
     JobTemplate,
     job_manifest,
     read_template,
 )
+from cordboard.operator.pod_marks import BUSY
 
 IDS = st.from_regex(r"(?!\.+$)[A-Za-z0-9._~:@-]{1,128}", fullmatch=True)
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -151,9 +153,23 @@ class TestManifest:
         }  # fmt: skip
         for probe in ("startupProbe", "livenessProbe"):
             assert runner(job)[probe]["httpGet"]["path"] == "/healthz"
-        assert job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 45
+        assert job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 600
         args = runner(job)["args"]
-        assert args[args.index("--grace") + 1] == "30"
+        assert args[args.index("--grace") + 1] == "585"
+
+    def test_pod_has_the_marks_of_a_busy_runner(self) -> None:
+        """A cluster that removes nodes leaves the call alone from the start; a template may say otherwise."""
+        job = job_manifest(launch(), JobTemplate())
+        annotations = job["spec"]["template"]["metadata"]["annotations"]
+        marks = {name: value for name, value in BUSY.items() if name != DELETION_COST}
+        assert marks.items() <= annotations.items()
+        assert annotations["cordboard/session-id"] == "call-7"
+        said = dict.fromkeys(marks, "x")
+        base = {"spec": {"template": {"metadata": {"annotations": said}}}}
+        job = job_manifest(launch(), JobTemplate(base=base))
+        annotations = job["spec"]["template"]["metadata"]["annotations"]
+        assert said.items() <= annotations.items()
+        assert annotations["cordboard/session-id"] == "call-7"
 
     def test_pod_has_no_api_credentials_by_default(self) -> None:
         """A runner has no token of Kubernetes, unless an account is named for it."""
@@ -174,7 +190,7 @@ BASE: dict[str, Any] = {
             "metadata": {"annotations": {"note": "x"}},
             "spec": {
                 "restartPolicy": "OnFailure",
-                "terminationGracePeriodSeconds": 600,
+                "terminationGracePeriodSeconds": 100,
                 "nodeSelector": {"pool": "bots"},
                 "containers": [
                     {"name": "proxy", "image": "p"},
@@ -207,7 +223,7 @@ class TestTemplate:
         assert (env(job)["EXTRA"], env(job)["LOG_LEVEL"]) == ("1", "debug")
         assert job["spec"]["ttlSecondsAfterFinished"] == 5
         args = runner(job)["args"]
-        assert args[args.index("--grace") + 1] == "585"
+        assert args[args.index("--grace") + 1] == "85"
 
     def test_template_cannot_override_the_session(self) -> None:
         """What makes it this session's Job, and what keeps it to one try, cannot be overwritten."""

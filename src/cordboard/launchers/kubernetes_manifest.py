@@ -11,6 +11,7 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
+from cordboard.contract.pod_annotations import DO_NOT_DISRUPT, SAFE_TO_EVICT
 from cordboard.kube import load_yaml
 
 PREFIX: Final = "cordboard"
@@ -36,8 +37,9 @@ SECRETS: Final = {
     "CORDBOARD_SCRAPE_SECRET": False,
 }
 
-# Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained.
-GRACE_S: Final = 45
+# Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained: as many as the Cluster
+# Autoscaler allows by default. A call that is longer is handed over before they are over.
+GRACE_S: Final = 600
 # Of these, the seconds that the runner needs to stop its bot and to write the session's end.
 GRACE_MARGIN_S: Final = 15
 # Seconds that a Job may live beyond its session's deadline and duration, for its start and its end. The Job's
@@ -48,6 +50,9 @@ KEPT_S: Final = 3600
 
 # The default name of the Secret.
 DEFAULT_NAME: Final = "cordboard"
+
+# A cold runner has a call from its start to its end, so its pod has from the start the marks of a busy warm runner.
+_BUSY: Final = {SAFE_TO_EVICT: "false", DO_NOT_DISRUPT: "true"}
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -172,7 +177,7 @@ def _defaults(launch: Launch, template: JobTemplate) -> dict[str, Any]:
     """Return the fields that the template may override."""
     pod: dict[str, Any] = {
         "terminationGracePeriodSeconds": GRACE_S,
-        # A Service named cordboard-x would set CORDBOARD_X_PORT, which is not a known setting.
+        # No runner uses the variables of Services; a namespace with many Services has thousands of them.
         "enableServiceLinks": False,
         # Together with that of the container, this satisfies Pod Security's level "restricted".
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -183,7 +188,7 @@ def _defaults(launch: Launch, template: JobTemplate) -> dict[str, Any]:
         "spec": {
             "activeDeadlineSeconds": launch.deadline_s + launch.max_duration_s + DEADLINE_MARGIN_S,
             "ttlSecondsAfterFinished": KEPT_S,
-            "template": {"spec": pod},
+            "template": {"metadata": {"annotations": _BUSY}, "spec": pod},
         }
     }
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cordboard.contract.errors import CordboardError, NotFoundError, StoreUnavailableError
+from cordboard.contract.pod_annotations import DELETION_COST, DO_NOT_DISRUPT, SAFE_TO_EVICT
 from cordboard.emit import get_logger
 from cordboard.store import RedisStore
 
@@ -35,19 +36,15 @@ REQUESTS_MAX: Final = 8
 RETRY_MIN_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 
-# ReplicaSets delete pods with a lower cost first; 0 is the cost of a pod without the annotation.
-_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
-_SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
-_DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
 IDLE: Final[Mapping[str, str | None]] = {
-    _DELETION_COST: "0",
-    _SAFE_TO_EVICT: "true",
-    _DO_NOT_DISRUPT: None,
+    DELETION_COST: "0",
+    SAFE_TO_EVICT: "true",
+    DO_NOT_DISRUPT: None,
 }
 BUSY: Final[Mapping[str, str | None]] = {
-    _DELETION_COST: "10",
-    _SAFE_TO_EVICT: "false",
-    _DO_NOT_DISRUPT: "true",
+    DELETION_COST: "10",
+    SAFE_TO_EVICT: "false",
+    DO_NOT_DISRUPT: "true",
 }
 
 log = get_logger("operator")

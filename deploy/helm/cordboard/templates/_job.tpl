@@ -16,7 +16,7 @@
 {{- $_ := set $runner "volumeMounts" (append $runner.volumeMounts (dict "name" "config" "mountPath" "/etc/cordboard" "readOnly" true)) -}}
 {{- $volumes = append $volumes (dict "name" "config" "configMap" (dict "name" (printf "%s-file" (include "cordboard.settingsName" .)) "defaultMode" 292)) -}}
 {{- /* The arguments that an operator sets otherwise, and the file. */ -}}
-{{- $grace := dig "spec" "template" "spec" "terminationGracePeriodSeconds" 45 .Values.coldRunners.template -}}
+{{- $grace := dig "spec" "template" "spec" "terminationGracePeriodSeconds" 600 .Values.coldRunners.template -}}
 {{- $args := list "runner" "--once" "--host" "$(POD_IP)" "--port" (include "cordboard.port" "cold-runner") "--grace" (toString (max 1 (sub (int $grace) 15))) -}}
 {{- $_ := set $runner "args" (concat $args (fromJsonArray (include "cordboard.botOptions" .)) (list "--config" "/etc/cordboard/cordboard.toml")) -}}
 {{- end -}}
