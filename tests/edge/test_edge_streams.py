@@ -323,7 +323,8 @@ async def test_message_over_the_limit_closes_the_stream_with_1009(monkeypatch: A
 async def test_flood_of_messages_arrives_in_order(monkeypatch: Any) -> None:
     """Ten thousand messages at once reach the bot, and its answers the client."""
     count = 10_000
-    async with stream_edge(monkeypatch) as edge:
+    limits = StreamLimits(messages_per_s=count, close_s=0.5)
+    async with stream_edge(monkeypatch, limits) as edge:
         async with await edge.open(f"/ws-client/{edge.token()}") as websocket:
 
             async def send() -> None:

@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from typing import Final
 
 import aiohttp
+from starlette.websockets import WebSocketDisconnect
 from yarl import URL
 
 from cordboard.context import current
@@ -39,6 +40,12 @@ _REDIAL_S: Final = 2.0
 # A runner's machine that vanishes is noticed after this and half of it again: later than a client that does not
 # read is given up (40 s), because the bot's answer waits behind the messages that such a client does not read.
 _HEARTBEAT_S: Final = 40.0
+
+# A second of a call's audio in its largest form is 43 KB. What the kernel holds comes on top of this.
+_BEHIND_BYTES: Final = 16 * 1024
+
+GONE: Final = (OSError, RuntimeError, WebSocketDisconnect, aiohttp.ClientError)
+"""What a WebSocket that is closed already raises when a message is sent."""
 
 log = get_logger("stream")
 
@@ -113,6 +120,17 @@ class BotConnection:
         silence = response.headers.get(HEADER_STREAM_SILENCE, "")
         self.silence_ms = int(silence) if re.fullmatch("[0-9]{1,9}", silence) else None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the bot does not read what was sent to it."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() > _BEHIND_BYTES
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the connection is closed, or about to be."""
+        return self._transport is None or self._transport.is_closing()
+
     async def send(self, message: Message) -> None:
         """Send `message`; wait while the bot does not read.
 
@@ -147,9 +165,9 @@ class BotConnection:
                 await self._websocket.close(code=code, message=reason.encode())
         if self._websocket.close_code in {None, closing.LOST}:
             log.debug("The bot did not confirm the end of its stream", code=code)
-            self._abort()
+            self.abort()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
         """End the connection at once. asyncio would keep it open until the bot has read what was written."""
         if self._transport is not None:
             self._transport.abort()

@@ -21,9 +21,13 @@ class StreamLimits:
         idle_s: Seconds without a message from a carrier after which the call counts as over. Carriers send
             50 messages a second, also in silence.
         stall_s: Seconds for which a bot may read nothing while its client sends. Its client's pings stay
-            unanswered meanwhile, and common clients give up after 40 s.
+            unanswered meanwhile, and common clients give up after 40 s. The bot of a call counts as lost then.
         close_s: Seconds for a closing handshake, which takes one round trip.
         message_bytes: The size of one message, as at the public side.
+        messages_per_s: Messages that a side may send in a second. Audio has 50.
+        bytes_per_s: The same in bytes. Audio has 200 KB at most: 48 kHz, 16 bits, stereo. A side that sends half
+            of the one may send half of the other.
+        burst_s: Seconds whose messages may come at once.
     """
 
     first_message_s: float = 10.0
@@ -36,6 +40,9 @@ class StreamLimits:
     stall_s: float = 30.0
     close_s: float = 2.0
     message_bytes: int = 1024 * 1024
+    messages_per_s: float = 1000.0
+    bytes_per_s: float = 16.0 * 1024 * 1024
+    burst_s: float = 1.0
 
 
 DEFAULT_STREAM_LIMITS: Final = StreamLimits()

@@ -12,6 +12,11 @@ stream_messages = Counter(
     ["sender"],
 )
 stream_bytes = Counter("cordboard_stream_bytes", "The size of these messages.", ["sender"])
+streams_slowed = Counter(
+    "cordboard_streams_slowed",
+    "Streams of which a side sent too fast, and was read more slowly, by that side.",
+    ["sender"],
+)
 stream_unreadable = Counter(
     "cordboard_stream_unreadable",
     "Messages of carriers that their bot could not have read; the edge dropped them.",

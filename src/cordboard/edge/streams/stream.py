@@ -5,25 +5,21 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-import aiohttp
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from cordboard.context import adopt
 from cordboard.contract.carrier_streams import Message
 from cordboard.contract.ids import room_kind
 from cordboard.edge.streams import closing, metrics
-from cordboard.edge.streams.bot_connection import BotConnection, BotConnector, StreamTarget
-from cordboard.edge.streams.call_start import CallStart
+from cordboard.edge.streams.bot_connection import GONE, BotConnection, BotConnector, StreamTarget
+from cordboard.edge.streams.client_feed import ClientFeed
 from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
-from cordboard.edge.streams.held_messages import HeldMessages
 from cordboard.edge.streams.limits import StreamLimits
+from cordboard.edge.streams.pace import Pace
 from cordboard.edge.streams.traffic import Traffic
 from cordboard.emit import get_logger
-
-# What a WebSocket that is closed already raises when a message is sent.
-_GONE: Final = (OSError, RuntimeError, WebSocketDisconnect, aiohttp.ClientError)
 
 log = get_logger("stream")
 
@@ -74,20 +70,13 @@ class PublicStream:
         self._connector = connector
         self._limits = limits
         self._is_phone = room_kind(target.room_url) == "phone"
-        held_audio_s = limits.held_audio_s if self._is_phone else None
-        self._held = HeldMessages(held_audio_s, limits.held_bytes)
-        self._start = CallStart(target.room_url, limits.first_message_bytes)
+        self._feed = ClientFeed(target.room_url, limits)
         self._bot: BotConnection | None = None
-        self._attached = asyncio.Event()
         self._stopped: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
-        self._from_client = Traffic("client")
         self._from_bot = Traffic("bot")
         self._began_at = time.monotonic()
         self._read_at = self._began_at
         self._spoke_at: float | None = None  # when the bot sent its last message
-        # Since when a message has waited for the bot to read it; None while none does.
-        self._blocked_since: float | None = None
-        self._unreadable = 0  # messages of a carrier that its bot could not have read
         self._is_ending = False  # then the bot's side is closed by this one
         self._first_messages = first_messages
 
@@ -100,8 +89,8 @@ class PublicStream:
         """Serve the stream; return how it ended. Both sides are closed then."""
         metrics.streams_open.inc()
         log.info("Stream opened", event="stream.opened", transport=self._transport)
-        for message in filter(self._is_readable, self._first_messages):
-            self._hold(message)
+        for message in filter(self._feed.is_readable, self._first_messages):
+            self._feed.hold(message)
         client = asyncio.create_task(self._read_client(), name="client's messages")
         bot = asyncio.create_task(self._serve_bot(), name="bot's messages")
         limits = asyncio.create_task(self._watch_limits(), name="limits of a stream")
@@ -131,6 +120,7 @@ class PublicStream:
 
     async def _read_client(self) -> StreamEnd:
         """Pass the client's messages to the bot, or let them wait; return how the client's side ended."""
+        pace = Pace(self._limits, "client")
         while True:
             received = await self._websocket.receive()
             if received["type"] == "websocket.disconnect":
@@ -138,48 +128,14 @@ class PublicStream:
                 is_lost = received.get("reason") is None
                 code = closing.LOST if is_lost else received.get("code", closing.NO_CODE)
                 # Without a bot, nobody else notices that the person has hung up.
-                is_over = self._bot is None and self._start.has_stopped
+                is_over = self._bot is None and self._feed.start.has_stopped
                 reason = received.get("reason") or ""
                 return StreamEnd("client", code, reason, is_lost=is_lost, ends_session=is_over)
             text: str | None = received.get("text")
             message: Message = text if text is not None else received["bytes"]
-            if not self._is_readable(message):
-                pass
-            elif self._attached.is_set() and self._bot is not None:
-                self._from_client.add(message)
-                self._start.take(message)
-                await self._pass_to(self._bot, message)
-            else:
-                self._hold(message)
-                # The client is not read on, so that it stops to send.
-                if self._held.is_full:
-                    await self._attached.wait()
+            await self._feed.add(message)
             self._read_at = time.monotonic()
-
-    def _is_readable(self, message: Message) -> bool:
-        """Return whether the bot can read a message of the client. If not, the message ends here, not the call."""
-        if self._start.is_readable(message):
-            return True
-        metrics.stream_unreadable.inc()
-        if not self._unreadable:
-            log.warning(
-                "A carrier sent a message that no bot can read; such messages are dropped",
-                kind="text" if isinstance(message, str) else "binary",
-                bytes=len(message),
-            )
-        self._unreadable += 1
-        return False
-
-    def _hold(self, message: Message) -> None:
-        self._from_client.add(message)
-        if not self._start.take(message):  # each bot gets the first messages
-            self._held.add(message, time.monotonic())
-
-    async def _pass_to(self, bot: BotConnection, message: Message) -> None:
-        self._blocked_since = time.monotonic()
-        with suppress(*_GONE):  # the task that reads from this bot notices its end
-            await bot.send(message)
-        self._blocked_since = None
+            await pace.keep(len(message))
 
     async def _serve_bot(self) -> StreamEnd:
         """Attach the bot, and the next one if it dies; return how the bot's side ended."""
@@ -193,10 +149,10 @@ class PublicStream:
             adopt(epoch=bot.epoch)
             if gap is None and bot.silence_ms is not None:
                 spoke_at = time.monotonic() - bot.silence_ms / 1000
-                gap = _Gap("edge", None, spoke_at, None, self._held.dropped)
+                gap = _Gap("edge", None, spoke_at, None, self._feed.held.dropped)
             end = await self._serve_one(bot, gap)
             is_restart = end.by == "bot" and end.code == closing.RESTART
-            if self._is_ending or not is_restart or not self._start.may_go_on:
+            if self._is_ending or not is_restart or not self._feed.start.may_go_on:
                 return end
             self._bot = None
             gap = self._note_loss(bot, end)
@@ -204,27 +160,14 @@ class PublicStream:
 
     async def _serve_one(self, bot: BotConnection, gap: _Gap | None) -> StreamEnd:
         """Pass the messages of one bot to the client until its end."""
-        passing = asyncio.create_task(self._attach(bot), name="held messages")
+        self._feed.attach(bot)
         try:
             return await self._read_bot(bot, gap)
         finally:
-            passing.cancel()
-            self._attached.clear()
-
-    async def _attach(self, bot: BotConnection) -> None:
-        """Pass the first messages and those that wait; those that arrive from then on need not wait."""
-        first, sent = self._start.messages, 0
-        while sent < len(first) or self._held:
-            if sent < len(first):
-                message = first[sent]
-                sent += 1
-            else:
-                message = self._held.pop()
-            await self._pass_to(bot, message)
-        # Without an await since the last look, so no message can overtake another.
-        self._attached.set()
+            self._feed.detach()
 
     async def _read_bot(self, bot: BotConnection, gap: _Gap | None) -> StreamEnd:
+        pace = Pace(self._limits, "bot")
         if self._spoke_at is None:
             self._spoke_at = time.monotonic()
         while True:
@@ -237,11 +180,12 @@ class PublicStream:
                     await self._resume(bot, gap)
                     gap = None
                 await self._send(message)
-            except _GONE:
+            except GONE:
                 # The task that reads from the client has the close code, unless it waits for the bot.
                 await asyncio.sleep(self._limits.close_s)
                 return StreamEnd("client", closing.LOST, is_lost=True)
             self._spoke_at = time.monotonic()
+            await pace.keep(len(message))
 
     async def _send(self, message: Message) -> None:
         kind = "text" if isinstance(message, str) else "bytes"
@@ -259,13 +203,13 @@ class PublicStream:
         )
         now = time.monotonic()
         spoke_at = self._spoke_at if self._spoke_at is not None else now
-        return _Gap("runner", bot.epoch, spoke_at, now, self._held.dropped)
+        return _Gap("runner", bot.epoch, spoke_at, now, self._feed.held.dropped)
 
     async def _resume(self, bot: BotConnection, gap: _Gap) -> None:
         """End a gap with the first message of `bot`: the carrier drops what the bot before had sent ahead."""
         is_new = gap.epoch is not None and bot.epoch != gap.epoch
-        if is_new and self._start.clear_message is not None:
-            await self._send(self._start.clear_message)
+        if is_new and self._feed.start.clear_message is not None:
+            await self._send(self._feed.start.clear_message)
         now = time.monotonic()
         gap_s = now - gap.lost_at if gap.lost_at is not None else None
         # The same bot after a gap: only the connection to it had broken.
@@ -280,21 +224,24 @@ class PublicStream:
             silence_ms=round((now - gap.spoke_at) * 1000),
             gap_ms=round(gap_s * 1000) if gap_s is not None else None,
             died=died,
-            dropped=self._held.dropped - gap.dropped,
+            dropped=self._feed.held.dropped - gap.dropped,
         )
 
     async def _watch_limits(self) -> StreamEnd:
-        """Return when the client has been silent, or the bot has read nothing, for too long."""
-        limits = self._limits
+        """Return when the client has been silent, or the bot has read nothing, for too long.
+
+        A call can go on with another bot, or with the same one once it reads again: its connection is given up.
+        """
+        limits, feed = self._limits, self._feed
         while True:
             now = time.monotonic()
-            if self._blocked_since is not None and now - self._blocked_since >= limits.stall_s:
-                return StreamEnd("edge", closing.FAILED, "The bot does not read.")
-            if (
-                self._is_phone
-                and self._blocked_since is None
-                and now - self._read_at >= limits.idle_s
-            ):
+            if feed.blocked_since is not None and now - feed.blocked_since >= limits.stall_s:
+                if self._bot is None or not feed.start.may_go_on:
+                    return StreamEnd("edge", closing.FAILED, "The bot does not read.")
+                log.warning("The bot of a call does not read; giving up its connection")
+                self._bot.abort()
+            is_silent = feed.blocked_since is None and now - self._read_at >= limits.idle_s
+            if self._is_phone and is_silent:
                 reason = "The carrier sends nothing."
                 return StreamEnd("edge", closing.SILENT, reason, ends_session=True)
             # Half of a limit, as a message may begin to wait just after this look.
@@ -303,7 +250,7 @@ class PublicStream:
     async def _close(self, end: StreamEnd) -> None:
         """Close the sides that have not ended themselves."""
         if end.by != "client":
-            with suppress(*_GONE):  # TimeoutError is an OSError: the client does not read
+            with suppress(*GONE):  # TimeoutError is an OSError: the client does not read
                 async with asyncio.timeout(self._limits.close_s):
                     await self._websocket.close(
                         closing.code_to_send(end.code), closing.reason_to_send(end.reason)
@@ -314,14 +261,14 @@ class PublicStream:
         if self._bot is None:
             return
         code = closing.code_to_send(end.code)
-        if end.by == "client" and end.is_lost and self._start.may_go_on:
+        if end.by == "client" and end.is_lost and self._feed.start.may_go_on:
             # The carrier may open its stream again, at any edge; the bot's process keeps its side for that.
             code = closing.RESTART
         await self._bot.close(code, closing.reason_to_send(end.reason))
 
     def _log_end(self, end: StreamEnd) -> None:
         metrics.streams_closed.labels(end.by).inc()
-        self._from_client.flush()
+        self._feed.traffic.flush()
         self._from_bot.flush()
         if end.is_lost:
             epoch = self._bot.epoch if self._bot is not None else None
@@ -333,12 +280,12 @@ class PublicStream:
             code=end.code,
             reason=end.reason or None,
             seconds=round(time.monotonic() - self._began_at, 3),
-            messages_in=self._from_client.messages,
-            bytes_in=self._from_client.size,
+            messages_in=self._feed.traffic.messages,
+            bytes_in=self._feed.traffic.size,
             messages_out=self._from_bot.messages,
             bytes_out=self._from_bot.size,
-            dropped=self._held.dropped,
-            unreadable=self._unreadable,
+            dropped=self._feed.held.dropped,
+            unreadable=self._feed.unreadable,
         )
 
 
