@@ -3,7 +3,8 @@
 import { sessionHeaders } from "./carrier.js";
 import { captureConsole } from "./console.js";
 import { hookFetch } from "./fetch.js";
-import { currentSession, queue, write } from "./logger.js";
+import { currentSession, pageKey, queue, write } from "./logger.js";
+import { PAGE_KEY_HEADER } from "./page_key.js";
 import { flushWhenHidden, logErrors } from "./page_errors.js";
 
 /**
@@ -34,7 +35,17 @@ export function configure(options = {}) {
       if (!queue.url || !message.includes(queue.url)) write(level, "console", message, meta);
     });
   }
-  queue.start(options.url ?? "/api/logs", options.headers);
+  const url = options.url ?? "/api/logs";
+  queue.start(url, { ...(isOwn(url) && { [PAGE_KEY_HEADER]: pageKey }), ...options.headers });
   if (!isConfigured) flushWhenHidden();
   isConfigured = true;
+}
+
+/**
+ * Another origin learns no key, and would have to permit the header (CORS).
+ * @param {string} url
+ */
+function isOwn(url) {
+  const here = globalThis.location?.href;
+  return URL.canParse(url, here) && new URL(url, here).origin === globalThis.location?.origin;
 }

@@ -5,7 +5,8 @@
 
 import { isSessionId } from "./carrier.js";
 import { print } from "./console.js";
-import { bootId, uuid7 } from "./ids.js";
+import { bootId } from "./ids.js";
+import { idOfKey, newPageKey } from "./page_key.js";
 import { LogQueue } from "./queue.js";
 import { makeRecord } from "./record.js";
 
@@ -21,6 +22,10 @@ const NO_SESSION = "server:browser";
 // storage of its page, and two pages with one boot would seem to repeat each other's lines.
 const boot = bootId();
 let seq = 0;
+/** Proves to the receiver of this page's lines which session ids are its own. */
+export const pageKey = newPageKey();
+/** @type {Set<number>} */
+const idTimes = new Set();
 
 /** @type {PageSession} */
 const session = { sessionId: NO_SESSION, userId: null, userName: null, room: null };
@@ -53,8 +58,11 @@ export function setSession(values) {
  * @param {number} [now] milliseconds since 1970, by the clock that the ids are to follow
  * @returns {string} the id
  */
-export function newSession(now) {
-  const sessionId = uuid7(now);
+export function newSession(now = Date.now()) {
+  let ms = Math.floor(now);
+  while (idTimes.has(ms)) ms += 1; // an id is made of its time, and ids of one time would be equal
+  idTimes.add(ms);
+  const sessionId = idOfKey(pageKey, ms);
   setSession({ sessionId });
   return sessionId;
 }

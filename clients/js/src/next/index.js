@@ -4,7 +4,7 @@ import { runInSession, sessionOfRequest } from "../server/index.js";
 
 export { logRoute } from "./log_route.js";
 export {
-  configure, currentSession, getLogger, isSessionId, runInSession, sessionHeaders, sessionOfHeaders, sessionOfRequest,
+  boundedText, configure, currentSession, getLogger, isSessionId, runInSession, sessionHeaders, sessionOfHeaders, sessionOfRequest,
 } from "../server/index.js";
 
 /**

@@ -15,6 +15,7 @@ import { isWritten, machineName, thisProcess, writeLine } from "./lines.js";
  */
 
 export { isSessionId, sessionOfHeaders } from "../browser/carrier.js";
+export { boundedText } from "./body.js";
 
 // A bundler may put copies of this module into one process; all of them share the session.
 const STORAGE = Symbol.for("cordboard.session");
