@@ -218,6 +218,10 @@ async def test_parts_of_the_nextjs_page_are_those_of_the_example() -> None:
     assert [block for block in blocks if block not in texts] == []
 
 
+STATUS = """async ([path, body]) =>
+  (await fetch(path, body === null ? {} : { method: "POST", body })).status"""
+
+
 async def test_routes_of_the_nextjs_page_pass_a_call_on(
     up: Up, browser: Browser, tmp_path: Path
 ) -> None:
@@ -240,6 +244,11 @@ async def test_routes_of_the_nextjs_page_pass_a_call_on(
         ice = "async ([id]) => (await fetch(`/api/sessions/${id}/ice`)).json()"
         assert await person.do(ice, await person.session_id()) == {"iceServers": []}
         assert hosts == {url.removeprefix("http://")}
+        refused = [f"/api/sessions/{await person.session_id()}/leave", "/api/sessions/.../ice"]
+        for path in refused:
+            assert await person.do(STATUS, path, None) == 404
+        for path in ("/api/start", f"/api/sessions/{await person.session_id()}/api/offer"):
+            assert await person.do(STATUS, path, "x" * 70_000) == 413
         await person.do("() => person.client.disconnect()")
 
 

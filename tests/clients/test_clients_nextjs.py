@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
+from yarl import URL
 
 from browser.browser_support import HEARD, KEEP_PEERS, chromium, chromium_path, spoken
 from clients.clients_support import AUTOPLAY
@@ -154,6 +155,8 @@ async def test_route_takes_lines_of_its_own_pages_alone(server: Server) -> None:
             url, data=line, headers={"Origin": "https://evil.example"}
         ) as answer:
             assert answer.status == 403
+        async with client.post(url, data=endless(), headers=headers) as answer:
+            assert answer.status == 413
         for body in (line, line, "{}\nno json"):
             async with client.post(url, data=body, headers=headers) as answer:
                 assert answer.status == 204
@@ -162,12 +165,33 @@ async def test_route_takes_lines_of_its_own_pages_alone(server: Server) -> None:
     await until(
         lambda: any(r["message"] == "Lines of a browser were refused" for r in server.records)
     )
-    (record,) = lines_of(server, "forged-1")
+    assert lines_of(server, "forged-1") == []  # to know an id is not enough
+    (record,) = (
+        r for r in server.records if r.get("meta", {}).get("claimed_session") == "forged-1"
+    )
     assert (record["service"], record["userId"], record["userName"]) == ("browser", None, None)
     assert record["meta"]["claimed_event"] == "join.accepted"
     assert record["meta"]["password"] == "[redacted]"
     assert "event" not in record
     assert record["timestamp"] > "2026-11-23T11"
+
+
+async def endless() -> AsyncIterator[bytes]:
+    """A body without a stated length, longer than the route takes."""
+    for _ in range(64):
+        yield b" " * 8192
+
+
+async def test_routes_pass_on_neither_other_paths_nor_endless_bodies(server: Server) -> None:
+    """The server's key may permit more than the page may do."""
+    async with aiohttp.ClientSession() as client:
+        for path in ("x/..%2F..%2Fhealthz", "..%2Fhealthz%3F/x", "x/leave", "a%2Fb/ice"):
+            url = URL(f"{server.url}/api/sessions/{path}", encoded=True)
+            async with client.get(url) as answer:
+                assert answer.status == 404, path
+        for path in ("start", "sessions/x/api/offer"):
+            async with client.post(f"{server.url}/api/{path}", data=endless()) as answer:
+                assert answer.status == 413, path
 
 
 async def test_middleware_removes_what_a_browser_must_not_claim(server: Server) -> None:

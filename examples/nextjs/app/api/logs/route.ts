@@ -1,4 +1,5 @@
 import { logRoute } from "cordboard/next";
 
-// An application with a login passes its user: logRoute({ user: (request) => ... }).
+// It takes lines from the page that made their session id. Where your application makes the ids, pass mayWrite; where it
+// has a login, pass its user: logRoute({ user: (request) => ... }).
 export const POST = logRoute();

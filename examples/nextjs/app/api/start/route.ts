@@ -1,12 +1,14 @@
-import { getLogger, withSession } from "cordboard/next";
+import { boundedText, getLogger, withSession } from "cordboard/next";
 
-import { askEdge } from "../../edge";
+import { BODY_BYTES, askEdge } from "../../edge";
 
 const log = getLogger("start");
 
 export const POST = withSession(async (request: Request) => {
+  const body = await boundedText(request, BODY_BYTES);
+  if (body === null) return new Response("The body is too long.", { status: 413 });
   log.info("A bot is requested");
-  const answer = await askEdge("/start", "POST", await request.text());
+  const answer = await askEdge("/start", "POST", body);
   log.info("The edge has answered", { status: answer.status });
   return answer;
 });
