@@ -192,6 +192,30 @@ async def test_websocket_connection_writes_one_access_line(records: Records) -> 
     assert (meta["method"], meta["status"], meta["bytes"]) == ("WEBSOCKET", 101, 6)
 
 
+class AsciiText(str):
+    """A text that may not be encoded: a copy of each message of a stream would cost time."""
+
+    __slots__ = ()
+
+    def encode(self, *_given: Any) -> bytes:
+        raise AssertionError("a text that is ASCII needs no encoding to be counted")
+
+
+async def test_messages_of_a_websocket_are_counted_without_a_copy(records: Records) -> None:
+    """The access line has their bytes: of ASCII, of other texts, of binary ones and of empty ones."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        for text in (AsciiText("12345"), "é", ""):
+            await send({"type": "websocket.send", "text": text})
+        for content in (b"678", b""):
+            await send({"type": "websocket.send", "bytes": content})
+            await send({"type": "websocket.send", "bytes": content, "text": None})
+
+    await ask(app, scope(kind="websocket"))
+    assert records[-1]["meta"]["bytes"] == 5 + 2 + 3 + 3
+
+
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_exception_after_the_response_started_is_logged(records: Records, kind: str) -> None:
     """The error and the access line are written, with the status that was sent."""

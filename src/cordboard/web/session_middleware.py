@@ -135,7 +135,7 @@ class _Exchange:
             self.status = _SWITCHING_PROTOCOLS
             self._on_start(message)
         elif kind == "websocket.send":
-            self.size += len(message.get("bytes") or (message.get("text") or "").encode())
+            self.size += _size(message)
         elif kind == "websocket.close" and self.status is None:
             self.status = _FORBIDDEN
             self._distrust()
@@ -228,6 +228,15 @@ def logged_path(scope: Scope) -> str:
     """
     path: str = scope.get(_LOGGED_PATH, scope["path"])
     return path
+
+
+def _size(message: Message) -> int:
+    """Return the bytes of a WebSocket message that is sent."""
+    text: str | None = message.get("text")
+    if text is None:
+        return len(message.get("bytes") or b"")
+    # Streams send 50 a second. Python knows of each text whether it is ASCII, and then need not encode it.
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _masked(path: str, secret_prefixes: Sequence[str]) -> str:
