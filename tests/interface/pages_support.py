@@ -85,9 +85,11 @@ async def opened(browser: Browser, path: str, status: int = 200) -> Parsed:
     return page
 
 
-async def page_events(browser: Browser, path: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the server-sent events of a stream until its `end`."""
-    found = []
+async def page_events(
+    browser: Browser, path: str, found: list[tuple[str, dict[str, Any]]] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the server-sent events of a stream until its `end`; `found` has them as they come."""
+    found = [] if found is None else found
     async with browser.client.get(f"{browser.url}{path}") as answer:
         assert answer.status == 200
         rest = b""

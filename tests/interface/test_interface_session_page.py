@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ __all__ = ["staffed"]
 KEY = "a-secret-that-no-page-shows"
 
 
-def write_lines(folder: Path, session_id: str, *messages: str, first: int = 1) -> None:
+def write_lines(
+    folder: Path, session_id: str, *messages: str, first: int = 1, at: str = "2026-11-23T10:11:12"
+) -> None:
     """Append lines of a gateway to its log file."""
     with (folder / "gateway.jsonl").open("a", encoding="utf-8") as file:
         for number, message in enumerate(messages, first):
             line: dict[str, Any] = {
-                "timestamp": f"2026-11-23T10:11:12.{number:06d}Z",
+                "timestamp": f"{at}.{number:06d}Z",
                 "level": "error" if "error" in message else "info",
                 "message": message,
                 "service": "gateway",
@@ -139,18 +142,24 @@ async def test_reports_and_bundle_are_saved_not_shown(staffed: Site, tmp_path: P
     assert (await boss.ask("GET", f"{path}/report.exe"))[0] == 404
 
 
+def sections_so_far(events: list[tuple[str, dict[str, Any]]]) -> set[str]:
+    """Return the sections that say that lines to come may change them."""
+    return {data["id"] for name, data in events if name == "section" and "So far" in data["html"]}
+
+
 async def test_live_session_is_followed_until_its_end(staffed: Site, tmp_path: Path) -> None:
     """New lines come as they are written; after the end, the whole log is read once more."""
     ada, boss = await staffed.browser().sign_in("Ada"), await staffed.browser().sign_in(BOSS)
     await ada.join("s")
     (tmp_path / "gateway.jsonl").touch()
     path = f"/api/sessions/{an_id('s')}"
-    following = asyncio.create_task(page_events(boss, f"{path}/live"))
+    so_far: list[tuple[str, dict[str, Any]]] = []
+    following = asyncio.create_task(page_events(boss, f"{path}/live", so_far))
     readings: LogReadings = staffed.app.state.services.log_readings
     await until(lambda: len(readings) == 1)
-    await asyncio.sleep(1)
-    write_lines(tmp_path, an_id("s"), "while it lives")
-    await asyncio.sleep(1)
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    write_lines(tmp_path, an_id("s"), "while it lives", at=at)
+    await until(lambda: sections_so_far(so_far) == {"coverage", "cause"}, 60)
     await ada.ask("POST", f"{path}/leave")
     events = await asyncio.wait_for(following, 60)
     names = [name for name, _ in events]
@@ -163,11 +172,12 @@ async def test_live_session_is_followed_until_its_end(staffed: Site, tmp_path: P
     assert [row[5] for name, data in after if name == "lines" for row in data["rows"]] == [
         "while it lives"
     ]
+    assert not sections_so_far(after)
     assert len(readings) == 0
 
 
 def test_lines_that_arrive_become_events(tmp_path: Path) -> None:
-    """A followed session sends rows and sections, without what judges a whole session."""
+    """A followed session sends rows and sections; what lines to come may change says so."""
     header = Header(session_id="call-7")
     output = log_reader.SessionOutput(header, lines_max=2)
     write_lines(tmp_path, "call-7", "one", "two", "three error")
@@ -177,13 +187,21 @@ def test_lines_that_arrive_become_events(tmp_path: Path) -> None:
     reader = Reader(Query(session="call-7"), LogEnvironment("local", with_lines).open())
     for line in reader.lines():
         output.add(line)
-    told = b"".join(output.due()).decode()
+    told = b"".join(output.due(reader.coverage)).decode()
     assert told.count("event: lines") == 1
     assert '"id": "events"' in told
-    assert '"id": "coverage"' not in told
-    assert '"id": "verdict"' not in told
+    sections = {
+        data["id"]: data["html"]
+        for event in told.split("\n\n")
+        if event.startswith("event: section")
+        for data in [json.loads(event.partition("data: ")[2])]
+    }
+    assert {"events", "coverage", "cause"} <= set(sections)
+    assert "verdict" not in sections
+    assert [name for name, html in sections.items() if "So far" in html] == ["cause", "coverage"]
+    assert "gateway" in sections["coverage"]
     assert "three error" in told
-    assert not list(output.due()), "nothing has changed"
+    assert not list(output.due(reader.coverage)), "nothing has changed"
     rows = json.loads(told.split("data: ")[1].split("\n")[0])["rows"]
     assert len(rows) == 2
     reader.close()

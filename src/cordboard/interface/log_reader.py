@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -45,8 +45,13 @@ ROWS_EVERY_S: Final = 0.25
 SECTIONS_EVERY_S: Final = 2.0
 SECTIONS_SHARE: Final = 250
 """Sections are drawn again after so many times the time that drawing takes: at most 0.4 % of a core."""
-_ONLY_AT_THE_END: Final = frozenset({"verdict", "coverage", "cause"})
+COVERAGE_EVERY_S: Final = 10.0
+"""The coverage looks at the beginnings of all logs, so it is renewed less often than the other sections."""
+_ONLY_AT_THE_END: Final = frozenset({"verdict"})
 """Sections that judge a whole session."""
+_SO_FAR: Final = frozenset({"coverage", "cause"})
+"""Sections of a live session that lines to come may change."""
+_SO_FAR_WORDS: Final = '<p class="quiet">So far, while the session lives:</p>\n'
 _NEVER: Final = frozenset({"about", "sessions"})
 """Sections whose content the page shows from the session's record."""
 
@@ -65,25 +70,34 @@ class SessionOutput:
         self._rows: list[list[Any]] = []
         self._written: dict[str, str] = {}
         self._has_changed = False
-        self._rows_at = self._sections_at = 0.0
+        self._rows_at = self._sections_at = self._coverage_at = 0.0
+        self._coverage = Coverage(())
         self.lines = 0
 
     def add(self, line: "Line") -> None:
         """Take `line`."""
         item = self._maker.add(clean_record(line.record))
         self.lines += 1
-        self._has_changed = self._has_changed or bool(item.event) or item.bad
+        is_first = self.lines == 1
+        self._has_changed = self._has_changed or bool(item.event) or item.bad or is_first
         if self.lines <= self._lines_max:
             self._rows.append(_row(item))
 
-    def due(self) -> Iterator[bytes]:
-        """Yield what is to be written now, of a session that is followed."""
+    def due(self, coverage: Callable[[], Coverage]) -> Iterator[bytes]:
+        """Yield what is to be written now, of a session that is followed.
+
+        Args:
+            coverage: Returns the coverage of the lines so far.
+        """
         now = time.monotonic()
         if self._rows and now >= self._rows_at:
             self._rows_at = now + ROWS_EVERY_S
             yield from self.rows()
         if self._has_changed and now >= self._sections_at:
-            yield from self.sections(None)
+            if now >= self._coverage_at:
+                self._coverage_at = now + COVERAGE_EVERY_S
+                self._coverage = coverage()
+            yield from self.sections(self._coverage, is_live=True)
             took_s = time.monotonic() - now
             self._sections_at = now + max(SECTIONS_EVERY_S, SECTIONS_SHARE * took_s)
 
@@ -93,15 +107,17 @@ class SessionOutput:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             yield page_event("lines", rows=rows[start : start + ROWS_AT_ONCE])
 
-    def sections(self, coverage: Coverage | None) -> Iterator[bytes]:
+    def sections(self, coverage: Coverage, *, is_live: bool = False) -> Iterator[bytes]:
         """Yield the sections that have changed.
 
         Args:
-            coverage: The coverage of all lines; None while more lines come.
+            coverage: The coverage of the lines so far.
+            is_live: Whether more lines come.
         """
         self._has_changed = False
-        left_out = _NEVER if coverage else _NEVER | _ONLY_AT_THE_END
-        for name, label, content in html.sections(self._maker.model(coverage or Coverage(()))):
+        left_out = _NEVER | _ONLY_AT_THE_END if is_live else _NEVER
+        for name, label, section in html.sections(self._maker.model(coverage)):
+            content = f"{_SO_FAR_WORDS}{section}" if is_live and name in _SO_FAR else section
             if name not in left_out and self._written.get(name) != content:
                 self._written[name] = content
                 yield page_event("section", id=name, label=label, html=content)
@@ -126,7 +142,7 @@ def follow(reader: Reader, output: SessionOutput, seconds: float) -> Iterator[by
     for lines in reader.arrivals():
         for line in lines:
             output.add(line)
-        yield from output.due()
+        yield from output.due(reader.coverage)
         if time.monotonic() > until:
             yield page_event("problem", text="The page has stopped following. Reload it to go on.")
             return

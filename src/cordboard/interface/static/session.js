@@ -26,7 +26,7 @@ const HANDLERS = {
   section: showSection,
   lines({ rows }) {
     lines?.add(rows);
-    if (page.live === "yes") showReading("Following the log. Coverage and verdict come with the end of the session.");
+    if (page.live === "yes") showReading("Following the log. The verdict comes with the end of the session.");
   },
   restart() {
     page.live = "no";
