@@ -474,3 +474,5 @@ class TestSweep:
         assert record.reason == "deadline"
         await until(lambda: "session.ended" in plane.events("a"))
         assert plane.events("a").count("session.ended") == 1
+        (ended,) = (line for line in plane.records if line.get("event") == "session.ended")
+        assert ended["meta"]["recoveries"] == 0

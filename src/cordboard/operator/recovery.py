@@ -15,6 +15,7 @@ from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator import metrics
+from cordboard.operator.end_facts import end_facts
 from cordboard.operator.handover import ColdStart
 from cordboard.operator.plan import (
     BOTS_END_S,
@@ -164,6 +165,7 @@ class Sweeper:
                 state=ended.state,
                 reason=ended.reason,
                 detail=ended.detail,
+                **end_facts(ended),
             )
         # Otherwise the runner would start, find no session, and use capacity until then.
         if expired.job_name and self.launcher is not None:
@@ -205,6 +207,7 @@ class Sweeper:
                 state=REASONS[status.reason],
                 reason=status.reason,
                 detail=status.detail,
+                **end_facts(record),
             )
 
     async def statuses(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
@@ -283,7 +286,11 @@ class Sweeper:
         elif recovery.outcome == "failed":
             ended = await self.store.session(record.session_id)
             log.error(
-                "Session ended", event="session.ended", state=ended.state, reason=recovery.reason
+                "Session ended",
+                event="session.ended",
+                state=ended.state,
+                reason=recovery.reason,
+                **end_facts(ended),
             )
         return recovery.outcome
 
