@@ -15,7 +15,7 @@ from report_support import COMPLETE, HEADER, Told, page_of, recorded_call, write
 SAID = "The bot wrote too many records: 1,207 records were left out (service.usage 1,200, turn.ended 7)."
 
 
-def flooded(service: str = "bot", **events: Any) -> Told:
+def flooded(service: str = "bot", events: dict[str, int] | None = None) -> Told:
     """A call whose bot has left records out, as it tells twice."""
     told = recorded_call()
     events = events or {"service.usage": 600}
@@ -38,7 +38,7 @@ def test_report_says_that_figures_are_at_least_these(tmp_path: Path) -> None:
     page = page_of(flooded().records)
     assert "1,207 records were left out" in page
     assert "Usage (at least)" in page
-    for told in (recorded_call(), flooded("shop"), flooded(**{"tool.started": 4})):
+    for told in (recorded_call(), flooded("shop"), flooded(events={"tool.started": 4})):
         assert "at least" not in report_of(tmp_path, told, "txt").partition("USAGE")[2]
 
 
