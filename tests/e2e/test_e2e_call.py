@@ -128,8 +128,10 @@ async def test_bot_that_raises_at_start_fails_its_session(tmp_path: Path) -> Non
         assert "bot_crashed" in err
         lines = await lines_of(up, "broken")
     crashed = next(line for line in lines if line.get("event") == "bot.crashed")
-    assert "no key for the speech service" in crashed["error"]["message"]
+    assert (crashed["error"]["type"], crashed["error"]["message"]) == ("ValueError", "")
     assert "broken.py" in crashed["error"]["stack"]
+    printed = [line["message"] for line in lines if line.get("raw")]
+    assert "ValueError: no key for the speech service" in printed
     ended = [line for line in lines if line.get("event") == "session.ended"]
     assert [line["meta"]["reason"] for line in ended] == ["bot_crashed"]
 
