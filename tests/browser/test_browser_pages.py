@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page
 
+from browser.axe_support import DESKTOP, PHONE, findings
 from browser.browser_support import CONTROL, Room, chromium, chromium_path, open_room, spoken
 from tests_support import until
 from up_support import Up, processes_of, ready, write_parrot
@@ -18,10 +19,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(300),
 ]
-AXE = Path(__file__).parents[1] / "clients" / "node_modules" / "axe-core" / "axe.min.js"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
 PAGE_BYTES = 120_000
 BOSS = "Boss"
 # The page of a session shows all that it will show.
@@ -43,23 +40,6 @@ async def staffed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]
     ) as running:
         yield running
     assert processes_of(state) == []
-
-
-def axe() -> str:
-    """Return the source of axe-core; skip the test without it."""
-    if not AXE.exists():
-        pytest.skip("no axe-core: scripts/clients.sh installs it")
-    return AXE.read_text()
-
-
-async def findings(page: Page) -> list[str]:
-    """Return what axe-core finds on a page, each with its elements."""
-    await page.evaluate(f"() => {{ {axe()} }}")
-    found = await page.evaluate("(rules) => axe.run(document, { runOnly: rules })", RULES)
-    return [
-        f"{item['id']}: {[node['html'][:200] for node in item['nodes'][:3]]}"
-        for item in found["violations"]
-    ]
 
 
 async def enter_page(context: BrowserContext, up: Up, path: str, name: str = BOSS) -> Page:
@@ -88,7 +68,7 @@ async def sections_of(page: Page) -> list[str]:
 
 
 async def test_live_session_is_shown_as_it_happens(staffed: Up, microphone: Path) -> None:
-    """The waterfall, turns and lines come while the call lives; the verdict comes with its end."""
+    """The waterfall, turns, lines, cause and coverage come while the call lives; the verdict comes with its end."""
     async with chromium(microphone) as browser:
         context = await browser.new_context()
         room, session_id = await a_call(context, staffed, "watched")
@@ -99,6 +79,9 @@ async def test_live_session_is_shown_as_it_happens(staffed: Up, microphone: Path
         assert "In the call" in await page.inner_text("#facts")
         assert "of-verdict" not in await sections_of(page)
         await page.wait_for_selector("#of-turns tbody tr", timeout=90_000)
+        # The server draws them again when the coverage is renewed.
+        await page.wait_for_selector("#of-coverage:has-text('So far') td:text-is('bot')")
+        assert "So far" in await page.inner_text("#of-cause")
         assert await findings(page) == []
         await room.leave()
         await page.wait_for_selector(COMPLETE, timeout=90_000)
@@ -108,6 +91,7 @@ async def test_live_session_is_shown_as_it_happens(staffed: Up, microphone: Path
         assert shown[0] == "of-verdict"
         assert shown[-1] == "of-coverage"
         assert "complete" in await page.inner_text("#of-coverage h2")
+        assert "So far" not in await page.inner_text("#sections")
         services = await page.eval_on_selector_all(
             "#service option", "(all) => all.map((one) => one.value)"
         )
