@@ -103,4 +103,5 @@ async def test_interface_with_real_logins_serves_other_machines() -> None:
     settings = Settings(interface_login="header", trusted_proxies=("10.1.2.9",))
     app = create_app(settings, local=False)
     named = {"x-forwarded-user": "ada", "x-forwarded-for": "192.0.2.1"}
-    assert await status_of(app, "/rooms/demo", ("10.1.2.9", 1), named) == 200
+    # The proxy has signed the person in, so the login page leads on.
+    assert await status_of(app, "/login", ("10.1.2.9", 1), named) == 303
