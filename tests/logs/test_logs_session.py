@@ -394,6 +394,57 @@ def test_a_container_of_one_session(
         assert "free(): invalid pointer" not in found
 
 
+@pytest.mark.parametrize(
+    ("named", "is_another"),
+    [
+        (b"2026-11-23T10:00:02Z INFO joined session_id=call-8", True),
+        (b"2026-11-23T10:00:02Z INFO joined session_id=call-7.", False),
+        (b'{"timestamp": "2026-11-23T10:00:02Z", "message": "x", "sessionId": "call-8"}', True),
+        (b'{"timestamp": "2026-11-23T10:00:02Z", "message": "x", "sessionId" : "call-7"}', False),
+        (b'{"time":"2026-11-23T10:00:02Z","msg":"x","session":{"id":"call-8"}}', True),
+        (b'{"time":"2026-11-23T10:00:02Z","msg":"x","session.id":"call-8"}', True),
+        (b'{"time":"2026-11-23T10:00:02Z","msg":"x","session_id":null}', False),
+        (b"2026-11-23T10:00:02Z joined \x1b[36msession_id\x1b[0m=\x1b[35mcall-8\x1b[0m", True),
+        (b"2026-11-23T10:00:02Z joined \x1b[36msession_id\x1b[0m=\x1b[35mcall-7\x1b[0m", False),
+        (b'2026-11-23T10:00:02Z INFO sent {"sessionId": "server:vm"} session started', False),
+    ],
+)
+def test_another_session_in_whatever_form(named: bytes, is_another: bool) -> None:
+    """Where a stream speaks of another session, in any form, its plain lines are nobody's."""
+    lines = [
+        encoded(record(1, boot="aaaaaaaa", service="bot", session="call-7")),
+        named,
+        b"2026-11-23T10:00:02.5Z ERROR card of the other caller refused",
+        encoded(record(3, boot="aaaaaaaa", seq=2, service="bot", session="call-7")),
+    ]
+    lines = [f"{at(2)[:-1]}001Z stdout F ".encode() + line for line in lines]
+    reader = Reader(Query(session="call-7"), [Cluster(Container("ns/bot-1/bot", lines))])
+    found = [line for line in reader.lines() if "card" in line.record["message"]]
+    reader.close()
+    assert len(found) == (not is_another)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"2026-11-23T10:00:01Z [info] joined \x1b[36msession_id\x1b[0m=\x1b[35mcall-7\x1b[0m",
+        b"2026-11-23T10:00:01Z [info] joined session_id=\x1b[1;38;5;12mcall-7\x1b[0m",
+    ],
+)
+def test_a_session_in_colour(tmp_path: Path, line: bytes) -> None:
+    """The colour in front of an id is no part of it."""
+    write_lines(tmp_path / "web.log", [line, line.replace(b"call-7", b"xcall-7")])
+    assert ask(tmp_path, session="call-7").raws == [line]
+
+
+@pytest.mark.parametrize("before", [b"\\n", b"\\u001b[35m"])
+def test_a_mention_behind_an_escape(tmp_path: Path, before: bytes) -> None:
+    """The escape in front of an id is no part of it."""
+    line = b'{"time":"2026-11-23T10:00:01Z","msg":"left%bcall-7"}' % before
+    write_lines(tmp_path / "web.log", [line])
+    assert ask(tmp_path, session="call-7", mentions=True).raws == [line]
+
+
 def test_filters_leave_the_proof_alone(plane: Plane) -> None:
     """A filter chooses lines; what is missing is judged by all lines of the session."""
     plane.call("call-7")

@@ -16,6 +16,7 @@ from cordboard.logs.blocks import Block
 from cordboard.logs.entries import Listed
 from cordboard.logs.filters import Prefilter, Term
 from cordboard.logs.formats.continuation import Entry
+from cordboard.logs.formats.names import COLOUR, names_another
 from cordboard.logs.merge import SLACK_S, Lane
 from cordboard.logs.parallel import HANDS, spread
 from cordboard.logs.query import Query
@@ -39,9 +40,9 @@ _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
 
 def mention_of(session: str) -> re.Pattern[bytes]:
     """Return what finds the id `session` in bytes, but not a longer id that contains it."""
-    return re.compile(
-        rb"(?<![A-Za-z0-9_~@-])" + re.escape(session).encode() + rb"(?![A-Za-z0-9_~@-])"
-    )
+    # A terminal's colour and an escape of JSON end with letters that are none of the id.
+    before = rb"(?:(?<![A-Za-z0-9_~@-])|" + COLOUR + rb"|\\[bfnrt])"
+    return re.compile(before + re.escape(session).encode() + rb"(?![A-Za-z0-9_~@-])")
 
 
 class Search:
@@ -229,14 +230,8 @@ class Search:
 
     def _is_alone(self, track: Track) -> bool:
         """Say whether no other session speaks in a stream while this one does."""
-        ours = f'"sessionId":"{self._facts.session}"'.encode()
-        spellings = [(b'"sessionId":"', ours, b'"sessionId":"server:')]
-        spellings.append(tuple(text.replace(b'"', b'\\"') for text in spellings[0]))  # type: ignore[arg-type]  # three
-        return all(
-            block.count(every) == block.count(own) + block.count(none)
-            for block in Scan(track, Prefilter(), *self._when()).blocks()
-            for every, own, none in spellings
-        )
+        blocks = Scan(track, Prefilter(), *self._when()).whole_blocks()
+        return not any(names_another(self._facts.session, block, track.formats) for block in blocks)
 
     # --- too much to be kept
 
