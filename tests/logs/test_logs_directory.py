@@ -513,7 +513,7 @@ def test_one_source_of_several_is_away(tmp_path: Path) -> None:
         (
             "stg",
             {"stg": [{}]},
-            "source 1: expected a table with a type, got {}. The types are directory, kubernetes, cloudwatch",
+            "source 1: expected a table with a type. The types are directory, kubernetes, cloudwatch",
         ),
         (
             "stg",

@@ -163,7 +163,7 @@ def _source(
     where = f"cordboard.toml: environments.{environment}, source {number}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise SettingsError(
-            f"{where}: expected a table with a type, got {entry!r}.",
+            f"{where}: expected a table with a type.",
             hint=f"The types are {', '.join(TYPES)}.",
         )
     options = {key: value for key, value in entry.items() if key != "type"}

@@ -20,6 +20,7 @@ from botocore.exceptions import (
 
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.sources._http import skew_s
+from cordboard.logs.sources._secrets import words_of
 from cordboard.logs.sources._slices import StoreError
 
 # A request is refused for load for seconds, an outage lasts longer: then the coverage names it.
@@ -166,13 +167,16 @@ class AwsLogs:
             except ClientError as error:
                 code = str(error.response.get("Error", {}).get("Code", ""))
                 if code not in _BUSY or attempt == ATTEMPTS_MAX or closed.is_set():
-                    raise _refused(code, error) from error
+                    raise self._refused(code, error) from None
                 self.pacer.refused()
             except (AwsConnectionError, HTTPClientError) as error:
-                raise StoreError("unreachable", _sentence(error)) from error
+                # Not chained: what is below quotes headers, among them the token of the session.
+                raise StoreError("unreachable", _connection_words(error)) from None
             except BotoCoreError as error:  # no credentials, expired single sign-on and the like
                 detail = f"{_sentence(error)} Sign in as for the AWS command line."
                 raise StoreError("forbidden", detail) from error
+            except ValueError as error:  # credentials or an endpoint that no request can be made of
+                raise StoreError("forbidden", f"{type(error).__name__} in the request") from None
             else:
                 self.pacer.answered()
                 headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -213,21 +217,39 @@ class AwsLogs:
         matched = round(answer.get("statistics", {}).get("recordsMatched", 0))
         return [_row(fields) for fields in answer["results"]], matched
 
+    def _refused(self, code: str, error: ClientError) -> StoreError:
+        message = str(error.response.get("Error", {}).get("Message") or code)
+        detail = f"{code}: {self._without_secrets(message)}"
+        if code in _MISSING:
+            return StoreError("group_missing", detail)
+        if code in _BUSY:
+            return StoreError("unreachable", f"{detail} (after {ATTEMPTS_MAX} attempts)")
+        if code in _INVALID:
+            return StoreError("unreadable", detail)
+        return StoreError("forbidden", detail)
+
+    def _without_secrets(self, text: str) -> str:
+        """Return `text`, which AWS sent, without the credentials: it repeats headers that it refuses."""
+        credentials = self._session.get_credentials()
+        for secret in (getattr(credentials, name, None) for name in ("token", "secret_key")):
+            text = text.replace(secret, "…") if secret else text
+        return text
+
 
 def _row(fields: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {str(field["field"]): str(field["value"]) for field in fields}
 
 
-def _refused(code: str, error: ClientError) -> StoreError:
-    message = str(error.response.get("Error", {}).get("Message") or code)
-    detail = f"{code}: {message}"
-    if code in _MISSING:
-        return StoreError("group_missing", detail)
-    if code in _BUSY:
-        return StoreError("unreachable", f"{detail} (after {ATTEMPTS_MAX} attempts)")
-    if code in _INVALID:
-        return StoreError("unreadable", detail)
-    return StoreError("forbidden", detail)
+def _connection_words(error: Exception) -> str:
+    """Return what an error of a connection says; the text of one that came from below may quote a header."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    if not isinstance(inner, Exception):
+        return _sentence(error)
+    causes: list[BaseException] = [inner]
+    while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(below)
+    system = next((cause for cause in causes if isinstance(cause, OSError)), inner)
+    return f"{type(error).__name__}: {words_of(system)}"
 
 
 def _sentence(error: Exception) -> str:

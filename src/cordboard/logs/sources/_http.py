@@ -1,19 +1,18 @@
 """Requests to log stores over HTTP, for sources whose stores speak it."""
 
 import json
-import os
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from cordboard.contract.urls import redacted_url
+from cordboard.logs.sources._secrets import Secret, words_of
 from cordboard.logs.sources._slices import StoreError
 
 TIMEOUT_S: Final = 60.0
@@ -55,8 +54,7 @@ class Store:
     ) -> None:
         self.url = url.rstrip("/")
         self._headers = dict(headers or {})
-        self._token_env = token_env
-        self._user = user
+        self._secret = Secret(token_env, user)
         self._timeout_s = timeout_s
         self.pauses_s = tuple(pauses_s)
         self._closed = threading.Event()
@@ -91,7 +89,7 @@ class Store:
                     "truncated", f"the response is incomplete: {response.length} bytes are missing"
                 )
         except (OSError, HTTPException, ValueError) as error:
-            raise StoreError("truncated", f"the response ended early: {error}") from error
+            raise StoreError("truncated", f"the response ended early: {words_of(error)}") from None
         finally:
             self._open.discard(response)
             response.close()
@@ -111,15 +109,13 @@ class Store:
         try:
             return json.loads(body)
         except ValueError as error:
-            raise StoreError("unreadable", f"expected JSON, got {body[:80]!r}") from error
+            start = self._secret.removed_from(body[:_ERROR_BYTES].decode("utf-8", "replace"))
+            raise StoreError("unreadable", f"expected JSON, got {start[:80]!r}") from error
 
     @property
     def identity(self) -> str:
         """The identity of the requests, for people."""
-        if not self._token_env:
-            return "without a credential"
-        missing = "" if os.environ.get(self._token_env) else ", which is not set"
-        return f"as {self._user or 'the owner of the token'} with {self._token_env}{missing}"
+        return self._secret.identity
 
     def close(self) -> None:
         """End the answers that are being read, from another thread; nothing is repeated any more."""
@@ -141,38 +137,32 @@ class Store:
         return self._request(path, query, post=post)
 
     def _request(self, path: str, query: str, *, post: bool) -> HTTPResponse:
-        headers = {**self._headers, **self._authorization()}
+        headers = {**self._headers, **self._secret.header()}
         url, data = (
             (f"{self.url}{path}", query.encode())
             if post
             else (f"{self.url}{path}{'?' if query else ''}{query}", None)
         )
-        request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked
         try:
+            request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked
             response: HTTPResponse = self._opener.open(request, timeout=self._timeout_s)
         except urllib.error.HTTPError as error:
-            raise self._refused(error) from error
-        except (OSError, HTTPException) as error:
-            why = getattr(error, "reason", None) or error
-            raise StoreError("unreachable", f"{self.shown}: {why}") from error
+            raise self._refused(error) from None
+        except (OSError, HTTPException, ValueError) as error:
+            # Not chained: the error's own text may contain a header, and a traceback would show it.
+            raise StoreError("unreachable", f"{self.shown}: {words_of(error)}") from None
         self.clock_skew_s = skew_s(response.headers.get("Date"))
         return response
 
-    def _authorization(self) -> dict[str, str]:
-        """Return the header with the secret, which is read from the environment for each request."""
-        if not self._token_env:
-            return {}
-        secret = os.environ.get(self._token_env, "")
-        if self._user:
-            basic = b64encode(f"{self._user}:{secret}".encode()).decode()
-            return {"Authorization": f"Basic {basic}"}
-        return {"Authorization": f"Bearer {secret}"}
-
     def _refused(self, error: urllib.error.HTTPError) -> StoreError:
         with error:
-            text = error.read(_ERROR_BYTES).decode("utf-8", "replace").strip()
+            try:
+                text = error.read(_ERROR_BYTES).decode("utf-8", "replace").strip()
+            except (OSError, HTTPException):
+                text = ""
         reason = "forbidden" if error.code in _FORBIDDEN else "unreachable"
-        return StoreError(reason, f"HTTP {error.code}: {text or error.reason}", error.code)
+        said = self._secret.removed_from(text or str(error.reason))
+        return StoreError(reason, f"HTTP {error.code}: {said}", error.code)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

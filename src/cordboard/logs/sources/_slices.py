@@ -37,7 +37,8 @@ def understood() -> Iterator[None]:
     try:
         yield
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        detail = f"the response is not that of such a store ({type(error).__name__}: {error})"
+        # The error's text would quote what was met.
+        detail = f"the response is not that of such a store ({type(error).__name__})"
         raise StoreError("unreadable", detail) from error
 
 

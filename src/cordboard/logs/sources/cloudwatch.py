@@ -23,7 +23,7 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources._aws import AwsLogs, Pacer
 from cordboard.logs.sources._http import clock_fact
-from cordboard.logs.sources._options import checked
+from cordboard.logs.sources._options import checked, checked_url
 from cordboard.logs.sources._proof import Count
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, line_of
 from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
@@ -269,7 +269,7 @@ def open_source(options: Mapping[str, Any]) -> CloudWatch:
     logs = AwsLogs(
         region=values["region"],
         profile=values["profile"],
-        endpoint=values["endpoint"],
+        endpoint=values["endpoint"] and checked_url("cloudwatch", values["endpoint"], "endpoint"),
         pacer=Pacer(float(rate)),
     )
     return CloudWatch(

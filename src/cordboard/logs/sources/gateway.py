@@ -21,6 +21,7 @@ from cordboard.logs.query import Query, Whereabouts
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
+from cordboard.logs.sources._secrets import checked_variable
 from cordboard.logs.sources._slices import StoreError
 from cordboard.logs.timespec import timestamp
 
@@ -100,5 +101,6 @@ def open_source(options: Mapping[str, Any]) -> Gateway:
     """
     texts = checked("gateway", options, url=str, token_env=str, name=str)
     url = checked_url("gateway", texts["url"])
-    store = Store(url, token_env=texts["token_env"], timeout_s=TIMEOUT_S, pauses_s=())
+    token_env = checked_variable("gateway", "token_env", texts["token_env"])
+    store = Store(url, token_env=token_env, timeout_s=TIMEOUT_S, pauses_s=())
     return Gateway(store, texts["name"])

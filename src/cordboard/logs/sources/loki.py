@@ -23,8 +23,9 @@ from cordboard.contract.record import BOOT, SEQ
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, clock_fact
-from cordboard.logs.sources._options import checked, checked_url
+from cordboard.logs.sources._options import checked, checked_header, checked_url
 from cordboard.logs.sources._proof import Count
+from cordboard.logs.sources._secrets import checked_variable
 from cordboard.logs.sources._slices import (
     NANOSECONDS,
     Page,
@@ -291,10 +292,11 @@ def open_source(options: Mapping[str, Any]) -> Loki:
             "loki: user: a password is required.",
             hint='Name the environment variable that holds it: token_env = "LOKI_PASSWORD".',
         )
+    tenant = checked_header("loki", "tenant", texts["tenant"])
     store = Store(
         checked_url("loki", texts["url"]),
-        headers={**_CATEGORIZE, "X-Scope-OrgID": texts["tenant"] or _NO_TENANT},
-        token_env=texts["token_env"],
+        headers={**_CATEGORIZE, "X-Scope-OrgID": tenant or _NO_TENANT},
+        token_env=checked_variable("loki", "token_env", texts["token_env"]),
         user=texts["user"],
     )
     lookback_s = duration_s(texts["lookback"] or "30d")

@@ -38,6 +38,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
 from cordboard.logs.sources._proof import Count
+from cordboard.logs.sources._secrets import checked_variable
 from cordboard.logs.sources._slices import (
     Page,
     Slice,
@@ -256,7 +257,8 @@ def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
         if name in options:
             headers[header] = str(values[name])
     url = checked_url("victorialogs", values["url"])
-    store = Store(url, headers=headers, token_env=values["token_env"])
+    token_env = checked_variable("victorialogs", "token_env", values["token_env"])
+    store = Store(url, headers=headers, token_env=token_env)
     return VictoriaLogs(
         store, f"({values['filter']})" if values["filter"] else "*", name=values["name"]
     )
