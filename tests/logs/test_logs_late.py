@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,39 @@ def test_numbered_lines_are_not_searched(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(late, "_terms", None)
     write_lines(tmp_path / "app.log", [encoded(record(n * 5, seq=n + 1)) for n in range(_COUNT)])
     assert ask(tmp_path, **_window(1_100, 1_150)).coverage.complete
+
+
+@pytest.mark.parametrize("name", [*FORMS])
+@pytest.mark.parametrize("every", [0, 3])
+def test_a_late_batch_beside_numbered_lines_is_found(tmp_path: Path, name: str, every: int) -> None:
+    """The numbers of some lines prove nothing of other loggers' lines in the same file."""
+    form = FORMS[name]
+    mixed = [encoded(record(-1, seq=1))]
+    seq = count(2)
+    for n, line in enumerate(_lines(form)):
+        mixed.append(line)
+        if every and n % every == 0:
+            mixed.append(encoded(record(n * _STEP_S, seq=next(seq), message="x" * 150)))
+    write_lines(tmp_path / "app.log", mixed)
+    answer = ask(tmp_path, **_window(_LATE.start - 3, _LATE.stop + 3))
+    others = [raw for raw in answer.raws if b'"boot"' not in raw]
+    assert others == [
+        form(START + timedelta(seconds=n * _STEP_S), n)
+        for n in range(_LATE.start - 3, _LATE.stop + 3)
+    ]
+    assert answer.coverage.complete
+
+
+def test_our_lines_of_other_days_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A date in front of the clock tells the lines of a window from those of the next day."""
+    monkeypatch.setattr(late, "_LOOKED_AT_MAX", 10)
+    form = FORMS["iso"]
+    ours = [encoded(record(n * 30, seq=n + 1, message="x" * 150)) for n in range(10_000)]
+    others = [form(START + timedelta(seconds=n * 30 + 1), n) for n in range(10_000)]
+    mixed = [line for pair in zip(ours, others, strict=True) for line in pair]
+    write_lines(tmp_path / "app.log", mixed)
+    answer = ask(tmp_path, since=at(3_000), until=at(6_000))
+    assert answer.coverage.complete
+    assert len(answer.lines) == 200

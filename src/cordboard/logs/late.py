@@ -1,11 +1,13 @@
 """Lines without numbers that were delivered late, and so stand far behind the place of their time.
 
 Sequence numbers prove that no line of a window stands elsewhere. Other loggers' lines have none, so what stands
-behind the window is searched for the window's times, in the spelling of the file. A line is written after it was
+behind the window is searched for the window's times, in the spellings of those lines. A line is written after it was
 said: what stands before the window is not searched.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Final, NamedTuple
 
 from cordboard.logs.blocks import Block, blocks
@@ -17,6 +19,7 @@ from cordboard.logs.scan import Scan
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import numbers
 from cordboard.logs.timespec import seconds
+from cordboard.logs.timestamps import own_number
 
 _SEARCHED_MAX_BYTES: Final = 2 << 30  # of all streams, times the spellings: a second at most
 _DECODED_MAX_BYTES: Final = (
@@ -25,8 +28,10 @@ _DECODED_MAX_BYTES: Final = (
 _LOOKED_AT_MAX: Final = 20_000  # lines of other days at the same time of day: 0.2 s
 _SAMPLE_BYTES: Final = 16 << 10
 _SAMPLES: Final = 8
+_LINES_OF_SAMPLE: Final = 8  # without a number and with a time; to read one takes 20 microseconds
 _TERMS_MAX: Final = 10
 _DAY_MIN: Final = 24 * 60
+_DATE_BYTES: Final = len("2026-11-29")
 _ZONE_STEP_MIN: Final = 15
 _EPOCH_STEPS: Final = (1, 10, 100, 1_000, 10_000, 100_000)
 _CLOCK: Final = pattern(rb"(?<!\d)(\d\d)(:?)(\d\d)\2(\d\d)(?!\d)")
@@ -40,10 +45,12 @@ class _Spelling(NamedTuple):
     Attributes:
         mark: What stands between hours and minutes; None for seconds since 1970.
         ahead_min: By how many minutes the clock is ahead of UTC.
+        day: What stands between the clock and a date before it, as in ISO 8601; None where no such date is.
     """
 
     mark: bytes | None
     ahead_min: int = 0
+    day: bytes | None = None
 
 
 def find_late(tracks: Iterable[Track], since: bytes, until: bytes) -> None:
@@ -57,10 +64,13 @@ def find_late(tracks: Iterable[Track], since: bytes, until: bytes) -> None:
     left = _SEARCHED_MAX_BYTES
     for track in tracks:
         end = track.span(since, until)[1]
-        if end is None or end >= track.size or _is_numbered(track, end):
+        if end is None or end >= track.size:
+            continue
+        spellings = _spellings(track, end)
+        if spellings is None:
             continue
         rest = track.size - end
-        terms = _terms(_spellings(track, end), since, until)
+        terms = _terms(spellings, since, until)
         left -= rest * len(terms)
         last: int | None
         if terms and left >= 0:
@@ -76,15 +86,6 @@ def find_late(tracks: Iterable[Track], since: bytes, until: bytes) -> None:
             track.read_on(since, until, last)
 
 
-def _is_numbered(track: Track, offset: int) -> bool:
-    """Say whether sequence numbers prove what belongs to the place at an offset."""
-    return any(
-        found.runs or any(map(number_of, found.others))
-        for data in _samples(track, offset)
-        if (found := numbers(data, len(data)))
-    )
-
-
 def _samples(track: Track, offset: int) -> Iterator[bytes]:
     """Yield whole lines around an offset, and at places evenly over the stream."""
     places = [max(0, offset - _SAMPLE_BYTES // 2)]
@@ -94,19 +95,40 @@ def _samples(track: Track, offset: int) -> Iterator[bytes]:
         yield data[data.find(b"\n") + 1 if place else 0 : data.rfind(b"\n") + 1]
 
 
-def _spellings(track: Track, offset: int) -> set[_Spelling]:
-    """Return how a stream writes its times; none where one of them is written in another way."""
+def _spellings(track: Track, offset: int) -> set[_Spelling] | None:
+    """Return how lines without numbers write their times; None where all lines of the samples have numbers.
+
+    None are returned if one of them is written in a way that is not known here.
+    """
     found: set[_Spelling] = set()
+    has_some = False
     for data in _samples(track, offset):
-        dated = ((line, track.key_of(line)) for line in data.split(b"\n"))
-        line, key = next(((line, key) for line, key in dated if key is not None), (b"", b""))
-        if not key:
-            continue
-        several = set(_spellings_of(line, key))
-        if not several:
-            return set()
-        found |= several
-    return found
+        for line, key in islice(_dated(track, data), _LINES_OF_SAMPLE):
+            several = set(_spellings_of(line, key))
+            if not several:
+                return set()
+            has_some = True
+            found |= several
+    return found if has_some or not _has_numbers(track, offset) else None
+
+
+def _dated(track: Track, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield lines that have a time and no number, with their times."""
+    counted = numbers(data, len(data))
+    if counted.own:
+        return
+    for line in data.split(b"\n"):
+        is_numbered = own_number(line) is not None or (b"boot" in line and number_of(line))
+        if not is_numbered and (key := track.key_of(line)) is not None:
+            yield line, key
+
+
+def _has_numbers(track: Track, offset: int) -> bool:
+    return any(
+        found.runs or any(map(number_of, found.others))
+        for data in _samples(track, offset)
+        if (found := numbers(data, len(data)))
+    )
 
 
 def _spellings_of(line: bytes, key: bytes) -> Iterator[_Spelling]:
@@ -116,7 +138,26 @@ def _spellings_of(line: bytes, key: bytes) -> Iterator[_Spelling]:
     for said in _CLOCK.finditer(line):
         ahead = int(said[1]) * 60 + int(said[3]) - hour * 60 - minute
         if said[4] == second and ahead % _ZONE_STEP_MIN == 0:
-            yield _Spelling(said[2], ahead)
+            yield _with_day(_Spelling(said[2], ahead), line, said.start(), key)
+
+
+def _with_day(spelling: _Spelling, line: bytes, at: int, key: bytes) -> _Spelling:
+    """Return a spelling with its date, if the date in front of the clock is the clock's."""
+    clock = _minute_text(int(seconds(key)) // 60 + spelling.ahead_min, b"", b"")[:_DATE_BYTES]
+    is_dated = at > _DATE_BYTES and line[at - _DATE_BYTES - 1 : at - 1] == clock
+    return spelling._replace(day=line[at - 1 : at]) if is_dated else spelling
+
+
+def _minute_text(minute: int, day: bytes, mark: bytes) -> bytes:
+    """Return a minute since 1970 as ``2026-11-29T14:05``, with these bytes in the place of ``T`` and ``:``."""
+    moment = datetime.fromtimestamp(minute * 60, UTC)
+    return b"%b%b%02d%b%02d" % (
+        moment.strftime("%Y-%m-%d").encode(),
+        day,
+        moment.hour,
+        mark,
+        moment.minute,
+    )
 
 
 def _terms(spellings: Iterable[_Spelling], since: bytes, until: bytes) -> list[bytes]:
@@ -127,8 +168,8 @@ def _terms(spellings: Iterable[_Spelling], since: bytes, until: bytes) -> list[b
     several = [
         _epoch_terms(first, last)
         if mark is None
-        else _clock_terms(first // 60 + ahead_min, last // 60 + ahead_min, mark)
-        for mark, ahead_min in spellings
+        else _clock_terms(first // 60 + ahead_min, last // 60 + ahead_min, mark, day)
+        for mark, ahead_min, day in spellings
     ]
     return sorted(set().union(*several)) if all(several) else []
 
@@ -138,8 +179,17 @@ def _epoch_terms(first: int, last: int) -> set[bytes]:
     return {str(part).encode() for part in range(first // step, last // step + 1)}
 
 
-def _clock_terms(first: int, last: int, mark: bytes) -> set[bytes]:
-    """Return the minutes of a window as texts, or its tens of minutes, or its hours."""
+def _clock_terms(first: int, last: int, mark: bytes, day: bytes | None) -> set[bytes]:
+    """Return the minutes of a window as texts, or its tens of minutes, or its hours; with dates where they have some."""
+    if day is not None:
+        texts = {_minute_text(minute, day, mark) for minute in range(first, last + 1)}
+        shorter = (len(mark) + 2, 1, 0)  # hours, tens of minutes, minutes
+        return next(
+            found
+            for left_out in reversed(shorter)
+            if len(found := {text[: len(text) - left_out] for text in texts}) <= _TERMS_MAX
+            or left_out == shorter[0]
+        )
     minutes = [minute % _DAY_MIN for minute in range(first, last + 1)]
     if len(minutes) <= _TERMS_MAX:
         return {b"%02d%b%02d%b" % (minute // 60, mark, minute % 60, mark) for minute in minutes}
