@@ -347,6 +347,67 @@ WHOLE: list[Wrap] = [cri, docker]
 """Carriers that are removed from a block at once."""
 
 
+def piece_of_docker(text: str, stamp: str, *, last: bool) -> bytes:
+    end = "\n" if last else ""
+    return dumped({"log": f"{text}{end}", "stream": "stdout", "time": stamp})
+
+
+def piece_in_other_order(text: str, stamp: str, *, last: bool) -> bytes:
+    end = "\n" if last else ""
+    return dumped({"stream": "stdout", "log": f"{text}{end}", "time": stamp})
+
+
+def piece_with_white_space(text: str, stamp: str, *, last: bool) -> bytes:
+    end = "\n" if last else ""
+    return dumped({"log": f"{text}{end}", "stream": "stdout", "time": stamp}, spaced=True)
+
+
+def piece_of_agent(text: str, stamp: str, *, last: bool) -> bytes:
+    kept = {"time": stamp, "stream": "stdout", "_p": "F" if last else "P", "log": text}
+    return dumped(kept, spaced=True)
+
+
+def piece_of_fargate(text: str, stamp: str, *, last: bool) -> bytes:
+    return dumped({"log": f"{stamp} stdout {'F' if last else 'P'} {text}", "container_id": "c"})
+
+
+def piece_of_cri(text: str, stamp: str, *, last: bool) -> bytes:
+    return f"{stamp} stdout {'F' if last else 'P'} {text}".encode()
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(piece_of_docker, piece_in_other_order, piece_with_white_space),
+        *(piece_of_agent, piece_of_fargate, piece_of_cri),
+    ],
+)
+@pytest.mark.parametrize("first", [b"", b"a line of another program", b'{"log":"x"}'])
+@pytest.mark.parametrize("cut", [-4, 0, 3, 8])
+@pytest.mark.parametrize("size", [1 << 20, 2_000])
+def test_pieces_are_found_wherever_a_line_was_cut(
+    tmp_path: Path, piece: Callable[..., bytes], first: bytes, cut: int, size: int
+) -> None:
+    """A line that was cut in its id is found among lines of other sessions, whatever the carrier writes."""
+
+    def pieces(n: int, session: str, cut: int | None = None) -> list[bytes]:
+        text = json.dumps({"time": at(n), "msg": f"said {n}", "sessionId": session, "n": "x" * 30})
+        if cut is None:
+            return [piece(text, nanoseconds(n), last=True)]
+        middle = text.index(session) + cut
+        parts = (text[:middle], text[middle:])
+        return [piece(part, nanoseconds(n), last=last) for last, part in enumerate(parts)]
+
+    lines = [first] if first else []
+    for n in range(30):
+        lines += pieces(n, f"call-other-{n}", 3 if n % 3 == 0 else None)
+        if n in {5, 15, 25}:
+            lines += pieces(n + 100, "call-wanted-7", cut if n == 15 else None)
+    write_lines(tmp_path / "web.log", lines)
+    answer = ask(tmp_path, block_bytes=size, session="call-wanted-7")
+    assert answer.messages == ["said 105", "said 115", "said 125"]
+
+
 def a_block(lines: Sequence[bytes]) -> Block:
     data = b"".join(line + b"\n" for line in lines)
     return Block(data, len(data), 0)

@@ -12,6 +12,7 @@ from stringzilla import count, find, rfind
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.continuation import begins
 from cordboard.logs.formats.decode import is_text
+from cordboard.logs.patterns import pattern
 from cordboard.logs.survey import Numbers, Survey, numbers, passed, survey
 from cordboard.logs.timestamps import OWN_START
 
@@ -21,8 +22,13 @@ PASSED_BYTES: Final = 64 << 10
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 DOCKER_START: Final = b'{"log":"'
 _CRI_PIECES: Final = (b" stdout P", b" stderr P")
-_AGENTS_PIECES: Final = (b'"_p":"P"', b'"logtag":"P"')
-_AGENTS_END: Final = b'":"P"'
+_CRI_CHANNEL: Final = b" std"
+_JSON_CHANNEL: Final = b'"stream'  # also where the quotes are escaped
+_OF_CONTAINER: Final = pattern(rb'"stream\\{0,15}"\s{0,9}:\s{0,9}\\{0,15}"std(?:out|err)')
+_AGENTS_KEYS: Final = (b'_p"', b"_p\\", b"logtag")
+_AGENTS_PIECE: Final = pattern(rb'(?:_p|logtag)\\{0,15}"\s{0,9}:\s{0,9}\\{0,15}"P')
+_DOCKER_LINE: Final = pattern(rb'\n\{\s{0,9}"(?:log|stream|time|attrs)"\s{0,9}:')
+_HEAD_BYTES: Final = 64
 _LINES_BACK: Final = 64
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
@@ -96,12 +102,22 @@ class Block:
         return self._in_pieces
 
     def _has_pieces(self) -> bool:
+        if self.find(_CRI_CHANNEL) >= 0 and any(self.find(mark) >= 0 for mark in _CRI_PIECES):
+            return True
+        return self.find(_JSON_CHANNEL) >= 0 and self._has_pieces_in_json()
+
+    def _has_pieces_in_json(self) -> bool:
+        """Return whether a line may be a piece: by its mark, or as in Docker's files it ends without a newline."""
         if self.buffer.startswith(DOCKER_START):
             return self.count(b'\\n","') < self.count(b"\n")
-        marks = _CRI_PIECES if self.buffer[:1].isdigit() else _AGENTS_PIECES
-        if marks is _AGENTS_PIECES and self.find(_AGENTS_END) < 0:  # one search for both
+        if _OF_CONTAINER.search(self.buffer, 0, self.size) is None:
             return False
-        return any(self.find(mark) >= 0 for mark in marks)
+        has_marks = any(self.find(key) >= 0 for key in _AGENTS_KEYS)
+        if has_marks and _AGENTS_PIECE.search(self.buffer, 0, self.size):
+            return True
+        first = _DOCKER_LINE.match(b"\n" + self.part(0, _HEAD_BYTES))
+        is_dockers = first or _DOCKER_LINE.search(self.buffer, 0, self.size)
+        return bool(is_dockers) and self.count(b'\\n"') < self.count(b"\n")
 
     @property
     def is_own(self) -> bool:
