@@ -200,3 +200,13 @@ async def test_refusals_are_cordboards_errors(tmp_path: Path) -> None:
         pass
     with pytest.raises(ClusterUnavailableError, match="cannot be reached"):
         await open_kube([tmp_path / "config"]).list("Pod")
+
+
+@pytest.mark.parametrize("answer", [{}, {"status": "ok"}, {"kind": "Status", "code": 200}])
+async def test_answer_that_is_no_list_is_an_error(tmp_path: Path, answer: dict[str, Any]) -> None:
+    """A proxy that answers something else with status 200 is not an empty cluster."""
+    async with kube_of(Api([lambda: JSONResponse(answer)], []), tmp_path) as kube:
+        with pytest.raises(ClusterUnavailableError, match="no list"):
+            await kube.list("Pod")
+    async with kube_of(Api([lambda: JSONResponse({"items": None})], []), tmp_path) as kube:
+        assert (await kube.list("Pod")).objects == []

@@ -111,6 +111,7 @@ class CloudWatchDouble(ThreadingHTTPServer):
         self.groups: dict[str, list[Stored]] = {group: [] for group in groups}
         self.behaviour = Behaviour()
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.other: dict[str, dict[str, Any]] = {}
         self._queries: dict[str, dict[str, Any]] = {}
         self._states: dict[str, list[str]] = {}
         self._tokens: dict[str, tuple[int, bool]] = {}
@@ -134,6 +135,8 @@ class CloudWatchDouble(ThreadingHTTPServer):
                 raise RefusalError("ThrottlingException", "Rate exceeded")
             if self.behaviour.refusal is not None:
                 raise self.behaviour.refusal
+            if operation in self.other:
+                return self.other[operation]
             operations = {
                 "FilterLogEvents": self._filter,
                 "StartQuery": self._start_query,

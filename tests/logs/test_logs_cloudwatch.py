@@ -335,3 +335,24 @@ def test_invalid_options_are_errors_of_the_settings(options: dict[str, Any], wor
     """Before anything is asked."""
     with pytest.raises(SettingsError, match=words):
         open_source(options)
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("FilterLogEvents", {}),
+        ("FilterLogEvents", {"events": [{"message": "x"}]}),
+        ("StartQuery", {}),
+        ("GetQueryResults", {}),
+        ("GetQueryResults", {"status": "Complete", "results": []}),
+        ("GetQueryResults", {"status": "Complete", "results": [], "statistics": {}}),
+    ],
+)
+def test_answer_of_another_form_is_unreadable(
+    cloud: CloudWatchDouble, operation: str, answer: dict[str, Any]
+) -> None:
+    """The official client takes any answer of a proxy for one without fields."""
+    cloud.other = {operation: answer}
+    window = WINDOW if operation == "FilterLogEvents" else LONG
+    source = opened(cloud.url)
+    assert "unreadable" in reasons(ask_source(source, session="call-7", **window))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.query import Query
+from cordboard.logs.source_check import check_source
 from cordboard.logs.sources._http import Store
 from cordboard.logs.sources._slices import Page, Slice, read_slices
 from cordboard.logs.sources.victorialogs import VictoriaLogs, line_of, open_source
@@ -263,6 +264,35 @@ def test_an_answer_of_another_form_is_unreadable(
     """A proxy that sends a page for people with status 200 is named; nothing is taken for an empty answer."""
     source = source_at(served(lambda _: (200, text)))
     assert "unreadable" in reasons(ask_source(source, session=session, **WINDOW))
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+@pytest.mark.parametrize("session", [None, "call-7"])
+def test_empty_answer_is_unreadable(
+    served: Callable[..., Double], status: int, session: str | None
+) -> None:
+    """The server sends a count also of no lines, so that an empty answer is that of a proxy."""
+    source = source_at(served(lambda _: (status, b"")))
+    assert "unreadable" in reasons(ask_source(source, session=session, **WINDOW))
+    assert not check_source(source_at(served(lambda _: (status, b"")))).ok
+
+
+def test_numbers_that_are_not_returned_are_read_as_lines(served: Callable[..., Double]) -> None:
+    """Lines are counted in which a number is missing, but no numbers are returned: the lines are fetched."""
+    lines = [line for n, line in enumerate(a_plane(30)) if n != 8]
+    of_gateway = [line for line in lines if b"9f31c2aa" in line]
+    counts = {"process": "b9f31c2aa", "lines": "14", "first": "1", "last": "15", "total": "115"}
+
+    def answer(query: str) -> tuple[int, bytes]:
+        if "stats by" in query:
+            return 200, json.dumps(counts).encode()
+        if "fields _time, process" in query:
+            return 200, b""
+        found = of_gateway if '"9f31c2aa"' in query else of_call_7(of_gateway)
+        return counting(len(found), found)(query)
+
+    answered = ask_source(source_at(served(answer)), session="call-7", **WINDOW)
+    assert any(r == "gap" and "seq 5," in detail for _, r, detail in answered.shortfalls)
 
 
 def test_no_server_is_unreachable() -> None:

@@ -12,7 +12,11 @@ import httpx2
 import msgspec
 from lightkube.core.generic_client import BasicRequest, GenericAsyncClient
 
-from cordboard.contract.errors import ClusterExpiredError, NotFoundError
+from cordboard.contract.errors import (
+    ClusterExpiredError,
+    ClusterUnavailableError,
+    NotFoundError,
+)
 from cordboard.kube.api_errors import api_error, status_of, translated_errors
 from cordboard.kube.clock import ClusterClock
 from cordboard.kube.kinds import KINDS, Kind
@@ -153,7 +157,9 @@ class Kube:
                     raise
                 objects, page = [], None  # the pages expired while they were read: start again
                 continue
-            objects += answer.get("items") or []
+            if "items" not in answer:  # a proxy's answer; an empty list of the API is one
+                raise ClusterUnavailableError("The Kubernetes API sent an answer that is no list.")
+            objects += answer["items"] or []
             meta = answer.get("metadata") or {}
             page = meta.get("continue") or None
             if page is None:

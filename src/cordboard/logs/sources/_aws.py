@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.sources._http import skew_s
 from cordboard.logs.sources._secrets import words_of
-from cordboard.logs.sources._slices import StoreError
+from cordboard.logs.sources._slices import StoreError, understood
 
 # A request is refused for load for seconds, an outage lasts longer: then the coverage names it.
 ATTEMPTS_MAX: Final = 8
@@ -204,18 +204,24 @@ class AwsLogs:
             "endTime": seconds[1],
             "queryString": text,
         }
-        query = {"queryId": self.ask("start_query", values, closed)["queryId"]}
-        while True:
-            answer = self.ask("get_query_results", query, closed)
-            if answer["status"] in _ENDED:
-                break
+        with understood():
+            query = {"queryId": self.ask("start_query", values, closed)["queryId"]}
+            answer = self._ended(query, closed)
+            if answer is None:
+                return [], 0
+            if answer["status"] != "Complete":
+                detail = f"the query of Logs Insights ended as {answer['status']}"
+                raise StoreError("truncated", detail)
+            matched = round(answer["statistics"]["recordsMatched"])
+            return [_row(fields) for fields in answer["results"]], matched
+
+    def _ended(self, query: Mapping[str, Any], closed: threading.Event) -> Mapping[str, Any] | None:
+        """Return the results of a query when it has ended; None where `closed` ends it."""
+        while (answer := self.ask("get_query_results", query, closed))["status"] not in _ENDED:
             if closed.wait(self.query_poll_s):
                 self.ask("stop_query", query, closed)
-                return [], 0
-        if answer["status"] != "Complete":
-            raise StoreError("truncated", f"the query of Logs Insights ended as {answer['status']}")
-        matched = round(answer.get("statistics", {}).get("recordsMatched", 0))
-        return [_row(fields) for fields in answer["results"]], matched
+                return None
+        return answer
 
     def _refused(self, code: str, error: ClientError) -> StoreError:
         message = str(error.response.get("Error", {}).get("Message") or code)

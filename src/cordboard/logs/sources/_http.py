@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -152,6 +153,9 @@ class Store:
             # Not chained: the error's own text may contain a header, and a traceback would show it.
             raise StoreError("unreachable", f"{self.shown}: {words_of(error)}") from None
         self.clock_skew_s = skew_s(response.headers.get("Date"))
+        if response.status != HTTPStatus.OK:  # 204 and the like have no answer; a proxy sends them
+            response.close()
+            raise StoreError("unreadable", f"HTTP {response.status}: there is no response to read")
         return response
 
     def _refused(self, error: urllib.error.HTTPError) -> StoreError:

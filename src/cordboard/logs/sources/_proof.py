@@ -72,7 +72,8 @@ class Traces(NamedTuple):
 class Proof:
     """What a store proves of a session's lines.
 
-    Processes that may serve this session alone, and those that the store cannot count, have to be read whole.
+    Processes that may serve this session alone, and those that the store cannot count, or whose numbers it does not
+    return, have to be read whole.
 
     Args:
         counts: Counts the lines of processes in a slice.
@@ -114,7 +115,10 @@ class Proof:
                 self.numbers[boot.encode()] = [(count.first, count.last)]
             else:
                 held = dict(numbers(_around(wide, _ASTRAY_NS), boot))
-                spots += self._note_held(boot, count, held, found.span)
+                if count.first in held and count.last in held:
+                    spots += self._note_held(boot, count, held, found.span)
+                else:  # the store counts lines that it does not return
+                    self.whole.append(boot)
         self.spots = _apart(spots)
 
     def watched(self, lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ from cordboard.logs.sources._aws import AwsLogs, Pacer
 from cordboard.logs.sources._http import clock_fact
 from cordboard.logs.sources._options import checked, checked_url
 from cordboard.logs.sources._proof import Count
-from cordboard.logs.sources._slices import NANOSECONDS, Slice, line_of
+from cordboard.logs.sources._slices import NANOSECONDS, Slice, line_of, understood
 from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
 from cordboard.logs.timespec import duration_s
 
@@ -225,8 +225,11 @@ class CloudWatch(StoreSource):
         }
         while not stream.closed.is_set():
             page = self.logs.ask("filter_log_events", values, stream.closed)
-            for item in page.get("events", ()):
-                event = _event(item)
+            with (
+                understood()
+            ):  # without events, even an empty list of them, it is a proxy's response
+                events = [_event(item) for item in page["events"]]
+            for event in events:
                 stream.overlap_s = max(stream.overlap_s, event.delay_s)
                 yield event
             if not page.get("nextToken"):

@@ -22,7 +22,7 @@ from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
 from cordboard.logs.sources._secrets import checked_variable
-from cordboard.logs.sources._slices import StoreError
+from cordboard.logs.sources._slices import StoreError, understood
 from cordboard.logs.timespec import timestamp
 
 # A gateway answers within 1 s even while a shard of Redis is down (2 s timeouts).
@@ -86,7 +86,8 @@ class Gateway(Source):
         Raises:
             StoreError: It does not answer.
         """
-        self._store.json("/sessions", {"limit": "1"})
+        with understood():
+            list(self._store.json("/sessions", {"limit": "1"})["sessions"])
         return (self._store.identity, clock_fact(self._store.clock_skew_s))
 
 
