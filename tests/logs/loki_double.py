@@ -29,6 +29,7 @@ class LokiDouble(ThreadingHTTPServer):
         cut: Whether answers end before their last bytes.
         copies: How often lines are counted that are returned once, as after a flush.
         drops: Tells which texts are left out of the answer to a request for lines, by the request's number.
+        tells_limits: Whether the limits have an address.
         counted: The values of each request for counts.
     """
 
@@ -51,6 +52,7 @@ class LokiDouble(ThreadingHTTPServer):
         self.drops: Callable[[str, int], bool] = lambda _text, _number: False
         self.counted: list[dict[str, str]] = []
         self.seen_headers: list[Any] = []
+        self.tells_limits = True
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -158,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         values = {name: found[0] for name, found in parse_qs(parts.query).items()}
         self.server.seen_headers.append(self.headers)
         tenant = self.headers.get("X-Scope-OrgID", "")
-        if parts.path == "/config/tenant/v1/limits":
+        if parts.path == "/config/tenant/v1/limits" and self.server.tells_limits:
             self._answer(200, self._limits()) if tenant else self._answer(401, "no org id\n")
         elif parts.path not in {"/loki/api/v1/query_range", "/loki/api/v1/query"}:
             self._answer(404, "404 page not found\n")

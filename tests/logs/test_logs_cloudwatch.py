@@ -356,3 +356,10 @@ def test_answer_of_another_form_is_unreadable(
     window = WINDOW if operation == "FilterLogEvents" else LONG
     source = opened(cloud.url)
     assert "unreadable" in reasons(ask_source(source, session="call-7", **window))
+
+
+@pytest.mark.parametrize("since", [None, at(0)])
+def test_default_lookback_is_in_the_coverage(cloud: CloudWatchDouble, since: str | None) -> None:
+    """A query without `--since` reads the last 14 days."""
+    notes = ask_source(source_of(cloud), since=since).coverage.notes
+    assert ["last 14 days" in note for note in notes] == ([] if since else [True])

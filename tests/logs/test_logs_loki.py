@@ -19,8 +19,10 @@ from logs.logs_support import (
     START,
     ask_source,
     at,
+    encoded,
     lines_of_two_processes,
     reasons,
+    record,
 )
 from logs.loki_double import SECOND, LokiDouble, values_of
 
@@ -125,6 +127,45 @@ def test_what_lies_before_the_lookback_is_named(loki: Callable[..., LokiDouble])
     answer = ask_source(source_of(server), since=since)
     assert answer.messages == ["kept"]
     assert reasons(answer) == {"starts_after_window"}
+
+
+@pytest.mark.parametrize("session", [None, "call-7"])
+def test_lookback_that_cuts_a_query_without_a_beginning_is_named(
+    loki: Callable[..., LokiDouble], session: str | None
+) -> None:
+    """A query without `--since` asks for all lines of the session, and Loki leaves the oldest out."""
+    server = loki(lookback_s=86_400)
+    now = time.time_ns()
+    for seq, hours in enumerate((48, 2, 1), 1):
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(now / SECOND - hours * 3600))
+        line = encoded({**record(0, seq=seq, session="call-7"), "timestamp": stamp}).decode()
+        values = [[str(now - hours * 3600 * SECOND), line]]
+        server.push([{"stream": LABELS, "values": values}])
+    answer = ask_source(source_of(server), session=session)
+    assert len(answer.lines) == 2
+    assert "starts_after_window" in reasons(answer)
+
+
+@pytest.mark.parametrize(
+    ("options", "since", "tells", "said"),
+    [
+        ({}, None, True, "Lines of the last 30 days were read"),
+        ({"lookback": "36h"}, None, True, "Lines of the last 36 h were read"),
+        ({}, at(0), True, "Limits: 50 lines a request, windows of 9 h, any time."),
+        ({}, at(0), False, "Limits unknown"),
+    ],
+)
+def test_bounds_of_a_query_are_in_the_coverage(
+    loki: Callable[..., LokiDouble], options: Any, since: str | None, tells: bool, said: str
+) -> None:
+    """How far back is read without `--since`, and the limits, or that they are unknown."""
+    server = loki(entries_max=50, length_s=9 * 3600)
+    server.tells_limits = tells
+    source = source_of(server, **options)
+    notes = ask_source(source, since=since).coverage.notes
+    assert [said in note for note in notes] == [True]
+    assert ("Lines of the last" in notes[0]) is (since is None)
+    assert ("limits unknown" in " ".join(source.facts())) is not tells
 
 
 def test_a_busy_server_is_asked_again(loki: Callable[..., LokiDouble]) -> None:

@@ -1,6 +1,6 @@
 """Parts of a window of a store, what the store returns of one, and how its entries become lines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -10,6 +10,10 @@ from cordboard.logs.timespec import nano_timestamp, seconds
 from cordboard.logs.timestamps import own_key
 
 NANOSECONDS: Final = 1_000_000_000
+_DAY_S: Final = 86_400
+
+Terms = Mapping[str, str]
+"""Texts, one of which a line contains, each with the key of Cordboard's format whose value it is; empty for all lines."""
 
 
 class StoreError(Exception):
@@ -111,6 +115,14 @@ def nanoseconds(key: bytes) -> int:
         key: A timestamp of 27 characters, which is exact to the microsecond.
     """
     return round(seconds(key) * 1_000_000) * 1_000
+
+
+def length_words(seconds: float) -> str:
+    """Return a length of time for people: ``30 days``, ``36 h``, ``90 s``."""
+    whole = int(seconds)
+    if whole >= 2 * _DAY_S and whole % _DAY_S == 0:
+        return f"{whole // _DAY_S} days"
+    return f"{whole // 3600} h" if whole and whole % 3600 == 0 else f"{whole} s"
 
 
 def line_of(nanosecond: int, text: str) -> bytes:

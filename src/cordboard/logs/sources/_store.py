@@ -4,39 +4,20 @@ A store implements `StoreSource.lines`. Where it can count, it implements `Store
 processes that serve many sessions only the lines of this one are read, and `Proof` tells whether any is lost.
 """
 
-import functools
-import re
-import threading
 import time
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from typing import Final
 
-from cordboard.contract.job_name import job_prefix
-from cordboard.contract.record import BOOT, SERVER_PREFIX, SESSION_ID, TRACE_ID
+from cordboard.contract.record import BOOT
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources._proof import Count, Proof, Runs, traces_of
-from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
+from cordboard.logs.sources._proof import Count
+from cordboard.logs.sources._slices import NANOSECONDS, Slice, Terms, length_words, nanoseconds
+from cordboard.logs.sources._store_streams import JobStream, PodStream, StoreStream
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from cordboard.logs.timestamps import own_key
-
-Terms = Mapping[str, str]
-"""Texts, one of which a line contains, each with the key of Cordboard's format whose value it is; empty for all lines."""
-
-
-# Of these services a process may serve one session alone; texts in JSON have their quotation marks escaped.
-_OF_ONE_PROCESS: Final = re.compile(rb'service\\*":\\*"(?:bot|runner)\\*"')
-_SESSION: Final = re.compile(rb'(?:sessionId|session_id)\\*":\s*\\*"([^"\\]+)')
-# Following, a request that ends like this is repeated: the store may be there again.
-_PASSING: Final = ("unreachable", "truncated")
-# What is kept of the pods of a session; a pod that says more in that time is no bot's.
-_PODS_BYTES_MAX: Final = 8 << 20
-_PODS_MAX: Final = 16
 
 
 class StoreSource(Source):
@@ -68,9 +49,10 @@ class StoreSource(Source):
         self.overlap_s = overlap_s
         self.poll_s = poll_s
         self._opened: list[Stream] = []
+        self._notes: list[str] = []
 
     @abstractmethod
-    def lines(self, window: Slice, terms: Terms, stream: "StoreStream") -> Iterator[bytes]:
+    def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of a slice with one of some texts, each with its newline, in the order of time.
 
         Args:
@@ -87,7 +69,7 @@ class StoreSource(Source):
         self,
         window: Slice,  # noqa: ARG002 - each store has its own
         boots: Sequence[str],  # noqa: ARG002
-        stream: "StoreStream",  # noqa: ARG002
+        stream: StoreStream,  # noqa: ARG002
     ) -> Mapping[str, Count]:
         """Return how many lines of some processes it has, and their numbers, where it can tell.
 
@@ -101,7 +83,7 @@ class StoreSource(Source):
         """
         return {}
 
-    def numbers(self, window: Slice, boot: str, stream: "StoreStream") -> Iterator[tuple[int, int]]:
+    def numbers(self, window: Slice, boot: str, stream: StoreStream) -> Iterator[tuple[int, int]]:
         """Yield number and time, in nanoseconds, of each line of the process `boot` in `window`; `stream` asks."""
         for line in self.lines(window, {boot: BOOT}, stream):
             text = unwrap(line.rstrip(b"\n")).text
@@ -109,12 +91,12 @@ class StoreSource(Source):
                 yield number[1], nanoseconds(own_key(text) or LOWEST)
 
     @abstractmethod
-    def job_lines(self, window: Slice, prefix: str, stream: "StoreStream") -> Iterator[bytes]:
+    def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines in `window` of the pods whose names begin with `prefix`; `stream` asks."""
         ...
 
     def arrivals(
-        self, window: Slice, terms: Terms, stream: "StoreStream"
+        self, window: Slice, terms: Terms, stream: StoreStream
     ) -> Iterator[tuple[Hashable, bytes]]:
         """Yield what `lines` yields of `window`, `terms` and `stream`, each with what tells it from all others."""
         for line in self.lines(window, terms, stream):
@@ -130,6 +112,32 @@ class StoreSource(Source):
         elif self.lookback_s:
             begin = now - int(self.lookback_s * NANOSECONDS)
         return Slice(begin, max(begin, end))
+
+    def limits_note(self) -> str:
+        """Return a sentence about the limits that the store sets; empty for none.
+
+        Raises:
+            StoreError: The store does not answer as asked.
+        """
+        return ""
+
+    def note_bounds(self, query: Query) -> None:
+        """Note how far back `query` is read where it does not say so itself, and the store's limits.
+
+        Raises:
+            StoreError: The store does not answer as asked.
+        """
+        sentences = [self.limits_note()]
+        if query.first == LOWEST and self.lookback_s:
+            back = length_words(self.lookback_s)
+            sentences.insert(0, f"Lines of the last {back} were read; --since reads further back.")
+        note = " ".join(filter(None, sentences))
+        if note and (note := f"{self.name}: {note}") not in self._notes:
+            self._notes.append(note)
+
+    def notes(self) -> Sequence[str]:
+        """Return how far back was read where the query did not say so, and the store's limits."""
+        return self._notes
 
     def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:  # noqa: ARG002 - few stores do
         """Yield what the store leaves out of `window`, that of `query`, without a word."""
@@ -147,7 +155,7 @@ class StoreSource(Source):
         self._opened = [*opened]
         if query.session is not None and not query.follow:
             self._opened += [
-                kind(main, query.session) for main in opened for kind in (_JobStream, _PodStream)
+                kind(main, query.session) for main in opened for kind in (JobStream, PodStream)
             ]
         return self._opened
 
@@ -159,234 +167,3 @@ class StoreSource(Source):
         """End what is being read."""
         for stream in self._opened:
             stream.close()
-
-
-class StoreStream(Stream):
-    """What a store has of a query, as a stream of lines in the order of time.
-
-    Args:
-        source: The store.
-        query: The question.
-        name: What messages call it.
-
-    Attributes:
-        query: The question.
-        overlap_s: How far back each request reads while following, in seconds.
-        closed: Set when the stream is closed.
-        near: The time of the session, once it is known; None where the store has no line of it.
-        missing: Why lines are missing.
-        outage: Following: why the last request was not answered, if it was not.
-        pods: The pods whose bots and runners speak of the session.
-    """
-
-    kind = "stream"
-
-    def __init__(self, source: StoreSource, query: Query, name: str) -> None:
-        self.name = name
-        self.source = source
-        self.query = query
-        self.overlap_s = source.overlap_s
-        self.closed = threading.Event()
-        self.near = Future[Slice | None]()
-        self.missing: list[Shortfall] = []
-        self.outage: Shortfall | None = None
-        self.pods: set[str] = set()
-        self._is_read = False
-        self._proven: Runs = {}
-
-    def read(self, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the lines of the window; with `follow`, those that arrive from now on."""
-        try:
-            yield from self.caught(self._followed() if follow else self._settled())
-        finally:
-            self._tell(None)
-
-    def caught(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield `lines` up to an error of the store, which becomes a reason."""
-        try:
-            yield from lines
-        except StoreError as error:
-            if not self.closed.is_set():
-                self.missing.append(error.shortfall)
-        finally:
-            self._is_read = True
-
-    def shortfalls(self) -> list[Shortfall]:
-        """Return why lines are missing."""
-        return self.missing if self.outage is None else [*self.missing, self.outage]
-
-    def proven(self) -> Runs:
-        """Return the numbers that the store has of processes whose lines were not all read."""
-        return self._proven
-
-    def close(self) -> None:
-        """End a `read`, from another thread; after one that has ended, others may still use the store."""
-        self._tell(None)
-        if not self._is_read:
-            self.closed.set()
-            self.source.interrupt()
-
-    def note_pod(self, pod: str, line: bytes) -> None:
-        """Note the `pod` of `line`, if it is a bot's or a runner's, while the session is looked for."""
-        if pod and not self.near.done() and _OF_ONE_PROCESS.search(line) is not None:
-            self.pods.add(pod)
-
-    def _tell(self, near: Slice | None) -> None:
-        with suppress(InvalidStateError):  # the first word counts
-            self.near.set_result(near)
-
-    def _settled(self) -> Iterator[bytes]:
-        """Yield the lines of the window; if some may still arrive, that is a reason, too."""
-        window = self.source.window(self.query)
-        self.missing += self.source.left_out(window, self.query)
-        yield from self._window_lines(window)
-        age_s = (time.time_ns() - window.end) / NANOSECONDS
-        if self.source.settles and age_s < self.overlap_s:
-            detail = f"events arrive up to {self.overlap_s:.0f} s late; read again after that"
-            self.missing.append(Shortfall("not_settled", detail))
-
-    def _window_lines(self, window: Slice) -> Iterator[bytes]:
-        session = self.query.session
-        if session is None:
-            yield from self.source.lines(window, {}, self)
-            return
-        naming = {session: SESSION_ID}
-        before = len(self.missing)
-        found = traces_of(self.source.lines(window, naming, self), session)
-        if found is None:
-            yield from self.source.lines(window, naming, self)
-            return
-        del self.missing[before:]  # what cannot be read whole is met again
-        near = found.near.within(window)
-        self._tell(near)
-        proof = Proof(
-            functools.partial(self.source.counts, stream=self),
-            functools.partial(self.source.numbers, stream=self),
-            found,
-            near,
-        )
-        self._proven = proof.numbers
-        terms = {
-            **naming,
-            **dict.fromkeys(found.traces, TRACE_ID),
-            **dict.fromkeys(proof.whole, BOOT),
-        }
-        before_near, after_near = Slice(window.begin, near.begin), Slice(near.end, window.end)
-        yield from self._with_spots(before_near, naming, proof.spots)
-        yield from proof.watched(self._with_spots(near, terms, proof.spots))
-        if len(self.missing) == before:
-            self.missing += proof.not_returned()
-        yield from self._with_spots(after_near, naming, proof.spots)
-
-    def _with_spots(
-        self, part: Slice, terms: Terms, spots: Iterable[tuple[Slice, str]]
-    ) -> Iterator[bytes]:
-        """Yield the lines of a slice; at some places those of a process as well, which tell when a gap was."""
-        begin = part.begin
-        for place, boot in spots:
-            spot = place.within(part)
-            if begin <= spot.begin < spot.end:
-                yield from self.source.lines(Slice(begin, spot.begin), terms, self)
-                yield from self.source.lines(spot, {**terms, boot: BOOT}, self)
-                begin = spot.end
-        yield from self.source.lines(Slice(begin, part.end), terms, self)
-
-    def _followed(self) -> Iterator[bytes]:
-        """Yield each line that arrives from now on, once.
-
-        Each request reads some time again, as lines arrive late, and after an outage all since the last answer. No
-        store's own way to follow is used: each of them loses lines.
-        """
-        terms = {self.query.session: SESSION_ID} if self.query.session else {}
-        read_to = began = time.time_ns()
-        seen: dict[Hashable, int] = {}
-        while not self.closed.wait(self.source.poll_s):
-            now = time.time_ns()
-            overlap = int(self.overlap_s * NANOSECONDS)
-            begin = max(began, read_to - overlap)
-            try:
-                for mark, line in self.source.arrivals(
-                    Slice(begin, now + NANOSECONDS), terms, self
-                ):
-                    if mark not in seen:
-                        yield line
-                    seen[mark] = now
-            except StoreError as error:
-                if error.shortfall.reason not in _PASSING or self.closed.is_set():
-                    raise
-                self.outage = error.shortfall
-                continue
-            self.outage, read_to = None, now
-            # A line is forgotten when no later window can return it.
-            seen = {mark: at for mark, at in seen.items() if at >= begin - overlap}
-
-
-class _JobStream(Stream):
-    """The lines of a session's cold runners, also those that do not name it.
-
-    The pod of a Job serves one session, and its name follows from the session. It is read when the main stream has
-    found out when that was.
-
-    Args:
-        main: The stream of the session's lines.
-        session: The session.
-    """
-
-    kind = "job"
-
-    def __init__(self, main: StoreStream, session: str) -> None:
-        self._prefix = job_prefix(session)
-        self.name = f"{main.name}: pods {self._prefix}*"
-        self._main = main
-        self._own = StoreStream(main.source, main.query, main.name)
-
-    def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - nothing of it is followed
-        """Yield the lines of the session's time."""
-        near = self._main.near.result()
-        is_known = near is not None and near.begin < near.end
-        yield from self._own.caught(self._lines(near) if near and is_known else iter(()))
-
-    def _lines(self, near: Slice) -> Iterator[bytes]:
-        return self._own.source.job_lines(near, self._prefix, self._own)
-
-    def shortfalls(self) -> Sequence[Shortfall]:
-        """Return why lines are missing."""
-        return self._own.shortfalls()
-
-    def close(self) -> None:
-        """End a `read`, from another thread."""
-        self._own.close()
-
-
-class _PodStream(_JobStream):
-    """The lines of other pods whose bots or runners speak of a session, and of no other one in its time."""
-
-    def __init__(self, main: StoreStream, session: str) -> None:
-        super().__init__(main, session)
-        self.name = f"{main.name}: pods of the session"
-        self._session = session.encode()
-
-    def _lines(self, near: Slice) -> Iterator[bytes]:
-        found: list[bytes] = []
-        pods = [pod for pod in sorted(self._main.pods) if not pod.startswith(self._prefix)]
-        for pod in pods[:_PODS_MAX]:
-            lines = self._own.source.job_lines(near, pod, self._own)
-            found += self._alone(lines, _PODS_BYTES_MAX - sum(map(len, found)))
-        found.sort(key=_time_of)
-        yield from found
-
-    def _alone(self, lines: Iterator[bytes], most: int) -> list[bytes]:
-        """Return lines; nothing where one names another session, or they are too many."""
-        kept: list[bytes] = []
-        for line in lines:
-            most -= len(line)
-            named = set(_SESSION.findall(line)) - {self._session}
-            if most < 0 or any(not name.startswith(SERVER_PREFIX.encode()) for name in named):
-                return []
-            kept.append(line)
-        return kept
-
-
-def _time_of(line: bytes) -> bytes:
-    inner = unwrap(line.rstrip(b"\n"))
-    return own_key(inner.text) or inner.key or LOWEST

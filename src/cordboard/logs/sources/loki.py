@@ -31,13 +31,16 @@ from cordboard.logs.sources._slices import (
     Page,
     Slice,
     StoreError,
+    Terms,
+    length_words,
     line_of,
     quoted,
     read_slices,
     understood,
 )
-from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
-from cordboard.logs.timespec import LOWEST, duration_s
+from cordboard.logs.sources._store import StoreSource
+from cordboard.logs.sources._store_streams import StoreStream
+from cordboard.logs.timespec import duration_s
 
 # A line arrives 1 to 3 s after it was written, so to ask more often gains nothing.
 POLL_S: Final = 2.0
@@ -73,11 +76,22 @@ class Limits(NamedTuple):
         length_s: The longest window, in seconds; 0 without a bound.
         lookback_s: How far back a window may begin, in seconds; 0 without a bound. What lies before is left
             out silently.
+        are_told: Whether the server told them; otherwise they are the defaults of Loki.
     """
 
     entries: int = 5000  # the defaults of Loki 3
     length_s: int = 721 * 3600
     lookback_s: int = 0
+    are_told: bool = True
+
+    @property
+    def words(self) -> str:
+        """The limits, for people."""
+        if not self.are_told:
+            return "limits unknown: if max_query_lookback is set, older lines are missing"
+        back = f"the last {length_words(self.lookback_s)}" if self.lookback_s else "any time"
+        length = f"windows of {self.length_s // 3600} h" if self.length_s else "any window"
+        return f"limits: {self.entries:,} lines a request, {length}, {back}"
 
 
 class Loki(StoreSource):
@@ -134,12 +148,7 @@ class Loki(StoreSource):
             StoreError: It does not answer.
         """
         limits = self.limits()
-        lookback = f", {limits.lookback_s // 3600} h back" if limits.lookback_s else ""
-        return (
-            self.store.identity,
-            f"limits: {limits.entries:,} lines a request, windows of {limits.length_s // 3600} h{lookback}",
-            clock_fact(self.store.clock_skew_s),
-        )
+        return (self.store.identity, limits.words, clock_fact(self.store.clock_skew_s))
 
     def logql(self, terms: Iterable[str]) -> str:
         """Return the LogQL that finds lines with one of some texts, or all lines without a text.
@@ -185,13 +194,21 @@ class Loki(StoreSource):
                     _go_duration_s(found.get("max_query_length", "0")),
                     _go_duration_s(found.get("max_query_lookback", "0")),
                 )
-        return Limits()
+        return Limits(are_told=False)
 
-    def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:
-        """Yield that Loki leaves out what of `window` is older than the tenant may see, if `query` asks for it."""
+    def limits_note(self) -> str:
+        """Return the tenant's limits as a sentence.
+
+        Raises:
+            StoreError: It does not answer.
+        """
+        return f"{self.limits().words[0].upper()}{self.limits().words[1:]}."
+
+    def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:  # noqa: ARG002 - a query without a beginning asks for all lines
+        """Yield that Loki leaves out what of `window`, that of `query`, is older than the tenant may see."""
         lookback_s = self.limits().lookback_s
         oldest = time.time_ns() - lookback_s * NANOSECONDS
-        if lookback_s and query.first > LOWEST and window.begin < oldest:
+        if lookback_s and window.begin < oldest:
             detail = f"Loki's max_query_lookback is {lookback_s} s; older lines are not returned"
             yield Shortfall("starts_after_window", detail)
 

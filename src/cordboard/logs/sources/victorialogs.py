@@ -42,12 +42,14 @@ from cordboard.logs.sources._secrets import checked_variable
 from cordboard.logs.sources._slices import (
     Page,
     Slice,
+    Terms,
     nanoseconds,
     quoted,
     read_slices,
     understood,
 )
-from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
+from cordboard.logs.sources._store import StoreSource
+from cordboard.logs.sources._store_streams import StoreStream
 from cordboard.logs.timespec import HIGHEST, key_of_parts, nano_timestamp
 from cordboard.logs.timestamps import own_key
 
