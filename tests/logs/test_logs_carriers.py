@@ -112,6 +112,34 @@ def datadog(line: bytes, seconds: float) -> bytes:
     return dumped({"id": "AQ", "type": "log", "attributes": kept})
 
 
+def split(line: bytes) -> tuple[dict[str, Any], str, str]:
+    """A record without its time and its message, and both."""
+    value = json.loads(line)
+    return value, value.pop("timestamp"), value.pop("message")
+
+
+def google_cloud_lifted(line: bytes, seconds: float) -> bytes:
+    value, moment, message = split(line)
+    return dumped({"jsonPayload": value, "timestamp": moment, "message": message})
+
+
+def google_cloud_without_time(line: bytes, seconds: float) -> bytes:
+    value, moment, message = split(line)
+    return dumped({"jsonPayload": {**value, "message": message}, "timestamp": moment})
+
+
+def datadog_remapped(line: bytes, seconds: float) -> bytes:
+    value, moment, message = split(line)
+    kept = {"attributes": value, "message": message, "timestamp": moment, "status": "info"}
+    return dumped({"id": "AQ", "type": "log", "attributes": kept})
+
+
+def elasticsearch_dated(line: bytes, seconds: float) -> bytes:
+    value, moment, message = split(line)
+    source = {"@timestamp": moment, "message": message, **value}
+    return dumped({"_index": "logs", "_id": "x", "_source": source})
+
+
 def elasticsearch_original(line: bytes, seconds: float) -> bytes:
     source = {"@timestamp": nanoseconds(seconds), "event": {"original": line.decode()}}
     return dumped({"_index": "logs", "_id": "x", "_source": source})
@@ -223,6 +251,10 @@ OBJECTS: list[Wrap] = [
     datadog,
     elasticsearch_parsed,
     container_log_v2_parsed,
+    google_cloud_lifted,
+    google_cloud_without_time,
+    datadog_remapped,
+    elasticsearch_dated,
 ]
 """Wrappings that keep the decoded object, in whatever order."""
 

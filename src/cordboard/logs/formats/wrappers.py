@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from cordboard.contract.record import BOOT, EPOCH, KEYS, MESSAGE, SEQ, TIMESTAMP
 from cordboard.logs.formats.codec import decode, encode, escaped
 from cordboard.logs.patterns import pattern
-from cordboard.logs.timespec import key_of_epoch
+from cordboard.logs.timespec import KEY_BYTES, key_of_epoch
 from cordboard.logs.timestamps import (
     OWN_START,
     key_of_text,
@@ -186,8 +186,8 @@ def _from_json(line: bytes, layers: int) -> Inner | None:
         return None
     if not isinstance(record, dict):
         return None
-    if _is_numbered(record):
-        return Inner(None, _as_written(record))
+    if _is_numbered(record) and isinstance(record.get(MESSAGE), str):
+        return Inner(None, _as_written(_completed(record, _time_of(record), record)))
     return _text_of(record, layers) or _object_of(record)
 
 
@@ -257,18 +257,33 @@ def _object_of(record: Mapping[str, Any]) -> Inner | None:
     for path in _OBJECT_PATHS:
         value = value_at(record, path)
         if isinstance(value, dict) and _is_numbered(value):
-            return Inner(_time_of(record), _as_written(value))
+            beside = _beside(record, path)
+            key = _time_of(beside) or _time_of(record)
+            return Inner(key, _as_written(_completed(value, _time_of(value) or key, beside)))
     return None
 
 
 def _is_numbered(record: Mapping[str, Any]) -> bool:
     """Return whether an object is a record of Cordboard's format, in any order of its keys."""
-    return (
-        isinstance(record.get(BOOT), str)
-        and isinstance(record.get(TIMESTAMP), str)
-        and isinstance(record.get(MESSAGE), str)
-        and _as_whole(record.get(SEQ)) is not None
-    )
+    return isinstance(record.get(BOOT), str) and _as_whole(record.get(SEQ)) is not None
+
+
+def _beside(record: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return the object that holds the one at a path."""
+    holder = value_at(record, path.rpartition(".")[0]) if "." in path else record
+    return holder if isinstance(holder, dict) else record
+
+
+def _completed(
+    value: Mapping[str, Any], key: bytes | None, carrier: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return a record with the time and the message that its carrier has moved into its own fields."""
+    moved: dict[str, Any] = {}
+    if TIMESTAMP not in value and key is not None:
+        moved[TIMESTAMP] = key.decode()
+    if MESSAGE not in value and isinstance(carrier.get(MESSAGE), str):
+        moved[MESSAGE] = carrier[MESSAGE]
+    return {**value, **moved} if moved else value
 
 
 def _as_written(record: Mapping[str, Any]) -> bytes:
@@ -292,12 +307,21 @@ def _in_order(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _value(key: str, value: Any) -> Any:
-    """Return a value as it was written: some stores make every number a float."""
+    """Return a value as it was written: some stores make every number a float, some agents cut times."""
+    if key == TIMESTAMP:
+        return _timestamp(value)
     if key in {SEQ, EPOCH} and (whole := _as_whole(value)) is not None:
         return whole
     if key == "error" and isinstance(value, dict):
         return {name: value[name] for name in ("type", "message", "stack") if name in value} | value
     return value
+
+
+def _timestamp(value: Any) -> Any:
+    if isinstance(value, str) and len(value) == KEY_BYTES:
+        return value
+    key = _time_of({TIMESTAMP: value})
+    return value if key is None else key.decode()
 
 
 def _as_whole(value: Any) -> int | None:
