@@ -1,7 +1,9 @@
 """Many streams become one in order, each line once; numbers prove what is missing."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,13 +14,24 @@ from cordboard.logs import reader as reading
 from cordboard.logs.blocks import Block
 from cordboard.logs.entries import Listed
 from cordboard.logs.merge import Item, Lane, Whole, merged
-from cordboard.logs.reader import side_by_side
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader, side_by_side
 from cordboard.logs.scan import Batch
 from cordboard.logs.sequence import Gap, SequenceIndex
+from cordboard.logs.sources.directory import Directory
 from cordboard.logs.statistics import Statistics
 from cordboard.logs.survey import Ordered, joined, runs_of
 from cordboard.logs.timestamps import OWN_KEY
-from logs.logs_support import ask, at, encoded, only_compiled, record, runs_missing, write_lines
+from logs.logs_support import (
+    answered,
+    ask,
+    at,
+    encoded,
+    only_compiled,
+    record,
+    runs_missing,
+    write_lines,
+)
 
 seconds = st.integers(0, 60)
 
@@ -145,6 +158,87 @@ def test_other_lines_are_copies_only_across_streams() -> None:
         == [b"retry"] * 3
     )
     assert raws_of(lane(0, b"a"), lane(1, b"b")) == [b"a", b"b"]
+
+
+def test_lines_of_two_origins_are_no_copies(tmp_path: Path) -> None:
+    """Two programs may say the same at the same time; a rotated file and another source have copies."""
+    line = b"2026-11-23T10:00:01Z WARN pool exhausted"
+    write_lines(tmp_path / "a" / "voice.log", [line])
+    write_lines(tmp_path / "a" / "web.log", [line, line])
+    write_lines(tmp_path / "a" / "web.log.1.gz", [line])
+    write_lines(tmp_path / "b" / "voice.log", [line])
+    answer = ask(tmp_path)
+    assert answer.raws == [line] * 4
+    assert answer.coverage.counts == {"duplicate": 1}
+    both = answered(Reader(Query(), [Directory(tmp_path / "a"), Directory(tmp_path / "b")]))
+    assert both.raws == [line] * 3
+
+
+def test_lines_of_two_pods_are_no_copies(tmp_path: Path) -> None:
+    """Containers have files of one name; a restart's file has the copies."""
+    line = b"2026-11-23T10:00:01.000000001Z stderr F free(): invalid pointer"
+    for pod in ("voice_web-1_u1", "voice_web-2_u2"):
+        write_lines(tmp_path / pod / "web" / "0.log", [line])
+    write_lines(tmp_path / "voice_web-2_u2" / "web" / "1.log", [line])
+    assert len(ask(tmp_path).raws) == 2
+
+
+def test_numbered_lines_are_copies_whatever_their_origin(tmp_path: Path) -> None:
+    """Boot and seq say whose line it is."""
+    line = encoded(record(1, seq=1))
+    write_lines(tmp_path / "a" / "voice.log", [line])
+    write_lines(tmp_path / "b" / "web.log", [line])
+    assert ask(tmp_path).raws == [line]
+
+
+def cut_copy(seconds: float, **more: Any) -> bytes:
+    """A line of ours in an agent's object, its time cut to milliseconds."""
+    value = record(seconds, **more)
+    value["timestamp"] = f"{value['timestamp'][:23]}Z"
+    return json.dumps({"insertId": "x", "jsonPayload": value}).encode()
+
+
+@pytest.mark.parametrize("filler", [0, 5_000])
+@pytest.mark.parametrize("size", [1 << 20, 1_000])
+def test_a_copy_whose_time_was_cut(tmp_path: Path, filler: int, size: int) -> None:
+    """A line is known by boot and seq, also where an agent has cut its time to milliseconds."""
+    more = [encoded(record(0.001 * n + 0.0005, seq=n + 10, boot="bbbbbbbb")) for n in range(filler)]
+    ours = [encoded(record(1.0012 + n * 0.0011, seq=n + 1)) for n in range(8)]
+    write_lines(tmp_path / "a.log", [*more, *ours])
+    write_lines(tmp_path / "b.log", [cut_copy(1.0012 + n * 0.0011, seq=n + 1) for n in range(8)])
+    answer = ask(tmp_path, block_bytes=size)
+    assert [raw for raw in answer.raws if b"aaaaaaaa" in raw] == ours
+    assert answer.coverage.counts["duplicate"] == 8
+    assert not [note for note in answer.coverage.notes if "differ" in note]
+    encoded_ones = list(reader_of(tmp_path).encoded("json"))
+    assert sum(raw.count(b"aaaaaaaa") for raw in encoded_ones) == 8
+
+
+def reader_of(folder: Path) -> Reader:
+    return Reader(Query(), [Directory(folder)])
+
+
+def test_a_time_of_an_agent_has_the_form_of_the_contract(tmp_path: Path) -> None:
+    """Every record's time has 27 characters."""
+    write_lines(tmp_path / "b.log", [cut_copy(1.0012)])
+    (line,) = ask(tmp_path).lines
+    assert line.record["timestamp"] == at(1.001)
+    assert line.raw == encoded(record(1.001))
+
+
+def test_a_copy_with_other_content_is_told(tmp_path: Path) -> None:
+    """The coverage names copies that say something else than the line that is shown."""
+    for n in range(20):
+        line = record(n, seq=n + 1)
+        write_lines(tmp_path / f"a{n}.log", [encoded(line)])
+        other = {**line, "message": "Card [redacted]"} if n % 2 else dict(sorted(line.items()))
+        write_lines(tmp_path / f"b{n}.log", [json.dumps({"jsonPayload": other}).encode()])
+    notes = [note for note in ask(tmp_path).coverage.notes if "differ" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "10 copies differ from the line that is shown: seq 2 of boot aaaaaaaa in "
+    )
+    assert notes[0].endswith(", and others.")
 
 
 def test_a_copy_that_was_cut() -> None:

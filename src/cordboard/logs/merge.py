@@ -5,18 +5,17 @@ been read, is sorted as a whole and given out: faster than a heap of iterators, 
 stream is a little out of order. A line that comes later than its stream's slack is counted as late.
 """
 
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, compress, count, repeat
-from operator import attrgetter, eq, itemgetter
-from typing import Final, NamedTuple, Protocol
+from itertools import chain, repeat
+from operator import attrgetter, itemgetter
+from typing import Final, NamedTuple
 
 from cordboard.logs import survey
-from cordboard.logs.entries import OTHER, Lines, Listed, disorder_s, in_order
+from cordboard.logs.copies import Counting, Origin, is_rounded, once
+from cordboard.logs.copies import Item as Item  # noqa: PLC0414 - for those who read what is merged
+from cordboard.logs.entries import OTHER, Lines, Listed, Places, disorder_s, in_order
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
-from cordboard.logs.survey import mark_of
 from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
 
 SLACK_S: Final = 1.0  # threads write their lines in another order than they time them
@@ -24,9 +23,6 @@ HELD_MAX_BYTES: Final = 32 << 20  # of one lane: what it may hold for the sake o
 _MANY_ENTRIES: Final = 50_000  # so many entries may be too much; fewer are only if one is long
 _LONG_BYTES: Final = 256 << 10  # an entry of this size: the sum of what is held is looked at
 _SIDE_BY_SIDE: Final = 8  # so many lanes are read at once, though one alone holds the others back
-
-Item = tuple[bytes, bytes, int, bool]
-"""A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
 
 _key = itemgetter(0)
 _low = attrgetter("low")
@@ -47,22 +43,6 @@ class Whole(NamedTuple):
 
 Found = list[Item] | Whole
 """What is given out at once: items to be looked at singly, or lines that need not be."""
-
-
-class Counting(Protocol):
-    """Counts what is given out.
-
-    Attributes:
-        counts: Entries that were ``late`` or a ``duplicate``.
-    """
-
-    counts: Counter[str]
-
-    def told(self, batch: Batch, number: int) -> bool:
-        """Count all entries of `batch`, of the lane with this `number`, if it has a summary; return whether it has."""
-
-    def take_back(self, item: Item) -> None:
-        """Count `item` no longer: it is a copy, and left out."""
 
 
 class Part:
@@ -228,6 +208,7 @@ def merged(
     *,
     whole: bool = False,
     hands: int = 1,
+    origins: Sequence[Origin] = (),
 ) -> Iterator[Found]:
     """Yield all entries in the order (time, lane, place in it), each once: in lists, or as a `Whole`.
 
@@ -236,6 +217,7 @@ def merged(
         counting: Is told of what is left out, and of whole batches.
         whole: Batches need not be looked at singly where they can be counted as they are.
         hands: How many threads read the lanes.
+        origins: Whose lines each lane has; empty where any may be a copy of any other.
     """
     given = LOWEST
     asleep = sorted(lanes, key=_low, reverse=True)
@@ -245,18 +227,27 @@ def merged(
         spread(Lane.fetch, hungry, hands)
         for lane in hungry:
             lane.load(counting, whole=whole)
-        low = min(map(_low, [*live, *asleep[-1:]]))
+        low = _same_moment(min(map(_low, [*live, *asleep[-1:]])))
         parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:
             continue
         if min(part.lines.first for part in parts) < given:
             counting.counts["late"] += sum(part.lines.before(given) for part in parts)
         given = max(given, low)
-        yield _pooled(parts, counting)
+        yield _pooled(parts, counting, origins)
 
 
-def _pooled(parts: Sequence[Part], counting: Counting) -> Found:
-    if all(part.distinct and part.told for part in parts):
+def _same_moment(low: bytes) -> bytes:
+    """Return the beginning of a time's millisecond: copies whose times were rounded are looked at together."""
+    return low if low == HIGHEST else low[:-4] + b"000Z"
+
+
+def _has_rounded(lines: Lines) -> bool:
+    return isinstance(lines, Places) and any(map(is_rounded, lines.others))
+
+
+def _pooled(parts: Sequence[Part], counting: Counting, origins: Sequence[Origin]) -> Found:
+    if all(part.distinct and part.told and not _has_rounded(part.lines) for part in parts):
         found = survey.merged([(part.number, part.lines) for part in parts])
         if found is not None:
             between = [(at, (key, raw, n, False)) for at, n, (_, key, raw) in found.others]
@@ -264,7 +255,7 @@ def _pooled(parts: Sequence[Part], counting: Counting) -> Found:
     items = list(chain.from_iterable(map(Part.items, parts)))
     if len(parts) > 1:
         items.sort(key=_key)
-    return once(items, counting)
+    return once(items, counting, origins)
 
 
 def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:
@@ -293,66 +284,3 @@ def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
     low = lows[len(lows) // 4] if lows else HIGHEST
     newest = max((lane.newest for lane in lanes if not lane.empty), default=None)
     return [lane for lane in waiting if lane.low <= low or lane.is_due(newest)]
-
-
-# --- each once
-
-
-def once(pool: list[Item], counting: Counting) -> list[Item]:
-    """Return items in the order of time without the copies that other files have of the same lines.
-
-    Copies have the same time. A record of ours is known by its boot and seq; any other by its bytes, and is a copy only
-    of one in another stream: a process may say the same thing twice.
-
-    Args:
-        pool: The items, in the order of time.
-        counting: Counts the copies, and is told of each.
-    """
-    keys = list(map(_key, pool))
-    same = list(compress(count(), map(eq, keys, keys[1:])))
-    if not same:
-        return pool
-    kept: list[Item] = []
-    done = 0
-    for begin in same:
-        if begin < done:  # of a group that has been dealt with
-            continue
-        end = bisect_right(keys, keys[begin], begin)
-        distinct = _distinct(pool[begin:end])
-        kept += pool[done:begin]
-        kept += distinct
-        for item in _without(pool[begin:end], distinct):
-            counting.take_back(item)
-        done = end
-    kept += pool[done:]
-    counting.counts["duplicate"] += len(pool) - len(kept)
-    return kept
-
-
-def _without(group: list[Item], kept: list[Item]) -> list[Item]:
-    ids = {id(item) for item in kept}
-    return [item for item in group if id(item) not in ids]
-
-
-def _distinct(group: list[Item]) -> list[Item]:
-    told: Counter[tuple[bytes, int]] = Counter()
-    most: Counter[bytes] = Counter()
-    kept = []
-    for item in group:
-        _, raw, number, _ = item
-        mark = mark_of(raw)
-        told[mark, number] += 1
-        if told[mark, number] > most[mark] and not (most[mark] and mark is not raw):
-            most[mark] += 1
-            kept.append(item)
-    return [item for item in kept if not _is_cut_copy(item, kept)]
-
-
-def _is_cut_copy(item: Item, group: list[Item]) -> bool:
-    """Say whether an entry is the first part of another one: its file was copied in mid-line."""
-    _, raw, number, _ = item
-    return (
-        raw.startswith(b"{")
-        and not raw.endswith(b"}")
-        and any(number != n and len(r) > len(raw) and r.startswith(raw) for _, r, n, _ in group)
-    )

@@ -213,7 +213,13 @@ class Reader:
         # Whole blocks are worth a thread, not the short pieces in which lines are handed on.
         is_large = sum(map(self._window_bytes, self.tracks)) > _ALONE_UP_TO_BYTES
         hands = HANDS if is_large and any(prefilter(self.query)) else 1
-        yield from merged([*lanes, *others], self.statistics, whole=whole, hands=hands)
+        yield from merged(
+            [*lanes, *others],
+            self.statistics,
+            whole=whole,
+            hands=hands,
+            origins=[track.origin for track in self.tracks],
+        )
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""

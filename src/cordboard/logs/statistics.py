@@ -7,11 +7,11 @@ from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.completeness import latest, lines_outside, missing
+from cordboard.logs.copies import Item
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
 from cordboard.logs.entries import summary_of
 from cordboard.logs.gaps import searched_whole
 from cordboard.logs.line import Line
-from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Batch
 from cordboard.logs.session import SessionFacts, began
@@ -19,6 +19,7 @@ from cordboard.logs.skew import skews
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import Peek, peek
 from cordboard.logs.timespec import timestamp
+from cordboard.logs.timestamps import own_number
 from cordboard.logs.tracks import Tracks
 
 _HOW: Final = ("explicit", "inherited", "inferred", "absent")
@@ -70,6 +71,8 @@ class Statistics:
         self.outside = 0
         self.services: dict[str, _Heard] = {}
         self.streams: dict[int, _Heard] = {}
+        self.differing = 0
+        self._differing: list[Item] = []  # the first ones alone
         self._notes = notes
         self._command = command
         self.limit: int | None = None
@@ -111,6 +114,26 @@ class Statistics:
         key, raw, number, told = item
         if told and (seen := peek(raw)) is not None:
             self.note_peek(seen, key, number, lines=-1)
+
+    def differ(self, kept: Item, item: Item) -> None:  # noqa: ARG002 - it has the same number
+        """Take note that `item`, a copy that is left out, has other content than `kept`."""
+        self.differing += 1
+        if len(self._differing) < _REASONS_SHOWN:
+            self._differing.append(item)
+
+    def _altered(self, tracks: Sequence[Track]) -> Iterator[str]:
+        """Yield which copies have other content than the lines that are shown."""
+        if not self.differing:
+            return
+        named = [
+            f"seq {seq} of boot {boot.decode()} in {tracks[item[2]].name}"
+            for item in self._differing
+            if (found := own_number(item[1].partition(b"\n")[0])) is not None
+            for boot, seq in [found]
+        ]
+        copies = count(self.differing, "copy differs", "copies differ")
+        more = ", and others" if self.differing > len(named) else ""
+        yield f"{copies} from the line that is shown: {', '.join(named)}{more}."
 
     def note_peek(self, seen: Peek, at: bytes, number: int, lines: int = 1) -> None:
         """Count a line that was only peeked at.
@@ -162,6 +185,7 @@ class Statistics:
                 *tracks.notes,
                 *self._notes,
                 *_old(tracks.found),
+                *self._altered(tracks.found),
                 *_perhaps_astray(query, tracks.found, why),
                 *_lost_in_stores(query, tracks.found, facts),
                 *self._remarks(query, tracks.found, facts),

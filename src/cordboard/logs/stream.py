@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from cordboard.logs.blocks import Block, ByteReader
 from cordboard.logs.bulk import without_carrier
+from cordboard.logs.copies import Origin
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import disorder_s
 from cordboard.logs.formats import Formats
@@ -69,6 +70,7 @@ class Track:
         shortfalls: Why something is missing.
         sequence_index: Which numbers of which process it holds.
         service: The service whose stream it is, as far as its name tells.
+        source: The number of its source among several.
         passed_over: Whether it was not read, as it is older than the window.
         is_late: Whether lines of the window stand far behind it.
     """
@@ -92,6 +94,7 @@ class Track:
         self.shortfalls: Sequence[Shortfall] = ()
         self.sequence_index = SequenceIndex(ignored=selective)
         self.service = service_of(name)
+        self.source = 0
         self.passed_over = False
         self.is_late = False
         self._last: bytes | None = None
@@ -103,6 +106,19 @@ class Track:
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
         return [*self.shortfalls, *([self.byte_reader.damage] if self.byte_reader.damage else [])]
+
+    @property
+    def origin(self) -> Origin:
+        """Whose lines it has: a container's, or a file's and those that it was rotated to.
+
+        A stream of a store may have lines of any writer, and two of them may have the same lines.
+        """
+        writer: tuple[str, ...] | None = None
+        if self.kind == "file":
+            writer = (os.path.dirname(self.name), self.service)
+        elif self.kind == "container":
+            writer = (self.name.partition(" (")[0],)
+        return Origin((self.source, self.kind), writer)
 
     @property
     def begin(self) -> int:

@@ -55,7 +55,8 @@ class Tracks:
 
     def open(self) -> None:
         """Open every stream there is; what cannot be had becomes an answer that says why."""
-        for source in self.sources:
+        for number, source in enumerate(self.sources):
+            known = len(self.found)
             try:
                 self._open(source.streams(self.query.narrowed()))
             except CordboardError as error:
@@ -64,6 +65,8 @@ class Tracks:
                 reason = "no_source" if isinstance(error, NotFoundError) else "unreachable"
                 why = Shortfall(reason, f"{error.message} {error.hint}".rstrip())
                 self._failed.append(Answer(source.name, "source", shortfalls=(why,)))
+            for track in self.found[known:]:
+                track.source = number
             self.notes += source.notes()
         self.found.sort(key=lambda track: track.name)
 
