@@ -188,8 +188,42 @@ def test_entries_come_out_whole_wherever_the_pieces_are_cut(
         b'{"events": 3}',
         b'{"a":[{',
         b"[2026-11-30 10:00:00] {",
+        b"[{pool-1}] 2026-11-29T09:00:00Z INFO started",
+        b'[{"pool-1"}] 2026-11-29T09:00:00Z INFO started',
+        b'{"events":[{pool',
+        b"[{'a': 1}]",
     ],
 )
 def test_other_files_are_no_batches(head: bytes) -> None:
     """They are read as lines."""
     assert not is_batch(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'[{"',
+        b'[{"insertId',
+        b'[\n  {\n    "insertId" : "x"',
+        b"[{}]",
+        b"[{",
+        b'[{"a\\"b":1}]',
+        b'\xef\xbb\xbf[{"a":1}]',
+        b'\xef\xbb\xbf{"events": [{"a":1}]}',
+        b'\xef\xbb\xbf{"resourceLogs":[]}',
+        b'\xef\xbb\xbf{"status":"success","data":{"resultType":"streams","result":[',
+    ],
+)
+def test_beginnings_of_batches(head: bytes) -> None:
+    """An array of objects is known by its first key, behind any white space and a byte order mark."""
+    assert is_batch(head)
+
+
+def test_a_thread_in_brackets_is_text(tmp_path: Path) -> None:
+    """A file of text that begins with brackets is read as lines."""
+    line = "[{pool-1}] 2026-11-23T10:00:01Z ERROR failed session_id=call-7"
+    (tmp_path / "pool.log").write_text(f"{line}\n{line.replace('call-7', 'call-8')}\n")
+    (found,) = ask(tmp_path, session="call-7").lines
+    assert found.record["message"] == line
+    assert found.record["level"] == "error"
+    assert found.record["timestamp"] == "2026-11-23T10:00:01.000000Z"

@@ -23,9 +23,12 @@ from cordboard.logs.timestamps import OWN_START
 if TYPE_CHECKING:
     from cordboard.logs.formats.results import Result
 
-_ARRAY: Final = pattern(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
-_EVENTS: Final = pattern(rb'\s*\{\s*"events"\s*:\s*\[\s*\{')
-_OTLP: Final = pattern(rb'\s*\{\s*"resourceLogs"\s*:\s*\[')
+_MARK: Final = rb"(?:\xef\xbb\xbf)?\s*"  # of UTF-8
+# An object's first key; less of it where what is looked at ends.
+_BEGUN: Final = rb'\{\s*(?:\Z|\}|"(?:[^"\\\n]|\\.)*(?:\\?\Z|"\s*(?:\Z|:)))'
+_ARRAY: Final = pattern(_MARK + rb"\[\s*" + _BEGUN)
+_EVENTS: Final = pattern(_MARK + rb'\{\s*"events"\s*:\s*\[\s*' + _BEGUN)
+_OTLP: Final = pattern(_MARK + rb'\{\s*"resourceLogs"\s*:\s*\[')
 _TOKEN: Final = pattern(rb'["\\{}\[\]]')
 # A text, or an object that its line ends.
 _NO_BATCH: Final = pattern(rb"\s*(?:[^\s{\[\xef]|\{[^\n]*\}\s*\n)")

@@ -7,6 +7,7 @@ the entries are sorted.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +42,7 @@ def result_of(head: bytes) -> Result | None:
     Args:
         head: 128 bytes suffice.
     """
+    head = head.removeprefix(BOM_UTF8)
     return next((kind for kind in _RESULTS if kind.begin.match(head)), None)
 
 
