@@ -301,3 +301,22 @@ def test_settings_that_are_wrong(table: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError) as caught:
         formats_from(table)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"time":"2026-11-23T10:00:01Z","level":"error","msg":"it broke"}',
+        b"2026-11-23T10:00:01Z ERROR it broke",
+        encoded(record(1, level="error", message="it broke")),
+        docker(encoded(record(1, level="error", message="it broke")), 1)[0],
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path: Path, line: bytes) -> None:
+    """A file may begin with one, and files that were put one behind the other have one within."""
+    write_lines(tmp_path / "app.log", [b"\xef\xbb\xbf" + line, b"", b"\xef\xbb\xbf" + line])
+    found = ask(tmp_path).lines
+    assert found
+    for one in found:
+        assert (one.record["timestamp"], one.record["level"]) == (at(1), "error")
+        assert one.record["message"] in {"it broke", "ERROR it broke"}

@@ -9,6 +9,7 @@ Formats: the Kubernetes CRI log format (KEP 2411), Docker's json-file driver, Fl
 encodings, the OpenTelemetry log data model, Google Cloud's LogEntry, RFC 3164 and RFC 5424.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -95,6 +96,7 @@ def unwrap(line: bytes, layers: int = _LAYERS_MAX) -> Inner:
     """
     if line.startswith(OWN_START) and own_key(line) is not None:
         return Inner(None, line)
+    line = line.removeprefix(BOM_UTF8)  # of a file, or of files one behind the other
     inner = _layer(line, layers - 1)
     if inner is None:
         return Inner(None, line)
