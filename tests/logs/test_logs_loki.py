@@ -126,7 +126,7 @@ def test_what_lies_before_the_lookback_is_named(loki: Callable[..., LokiDouble])
     since = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(now / SECOND - 9000))
     answer = ask_source(source_of(server), since=since)
     assert answer.messages == ["kept"]
-    assert reasons(answer) == {"starts_after_window"}
+    assert reasons(answer) == {"starts_after_window", "not_settled"}
 
 
 @pytest.mark.parametrize("session", [None, "call-7"])

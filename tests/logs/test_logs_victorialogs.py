@@ -26,7 +26,7 @@ URL = os.environ.get("VICTORIALOGS_URL", "")
 only_with_a_server = pytest.mark.skipif(not URL, reason="no server: VICTORIALOGS_URL is not set")
 
 
-LOSSES = {"gap", "not_settled", "truncated", "unreachable", "unreadable"}
+LOSSES = {"gap", "truncated", "unreachable", "unreadable"}
 
 # --- a real server
 

@@ -4,8 +4,10 @@ The answer has these lines, from the node: nothing is missing from it. The store
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
+from cordboard.logs.coverage import MAY_ARRIVE, Shortfall
 from cordboard.logs.filters import Prefilter
 from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.query import Query
@@ -14,12 +16,14 @@ from cordboard.logs.sequence import Gap
 from cordboard.logs.session import SessionFacts
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import Run, joined
-from cordboard.logs.timespec import shifted
+from cordboard.logs.timespec import shifted, timestamp
 
 _STORE: Final = "stream"
 _NODES: Final = ("container", "file")
 # So many losses are named, each after a look at its lines.
 _NAMED_MAX: Final = 16
+# As late as lines arrive in the slowest of the stores.
+_SETTLING_S: Final = 120.0
 
 
 def lost_in_stores(
@@ -40,15 +44,22 @@ def lost_in_stores(
     if facts is not None:
         since, until = max(since, facts.first), min(until, shifted(facts.last, 0.000001))
     for store in tracks:
-        if store.kind != _STORE or store.all_shortfalls():
+        if store.kind != _STORE or not all(map(_is_settling, store.all_shortfalls())):
             continue
+        end = until
+        if store.all_shortfalls():
+            end = min(end, shifted(timestamp(datetime.now(UTC)).encode(), -_SETTLING_S))
         lost = [gap for node in nodes for gap in _not_held(node, store, facts)]
-        certain = _within(lost[:_NAMED_MAX], nodes, since, until)
+        certain = _within(lost[:_NAMED_MAX], nodes, since, end)
         for gap, node in certain:
             yield (
                 f"Lost between node and store: {gap} of {node}. The line{'s' if gap.last > gap.first else ''} "
                 f"did not reach {store.name}."
             )
+
+
+def _is_settling(why: Shortfall) -> bool:
+    return why.reason == "not_settled" and why.detail.startswith(MAY_ARRIVE)
 
 
 def _not_held(node: Track, store: Track, facts: SessionFacts | None) -> Iterator[Gap]:

@@ -27,6 +27,10 @@ REASONS: Final[dict[str, str]] = {
 """Why a source returned nothing, or less than it should have; the contract's words and ours."""
 
 
+MAY_ARRIVE: Final = "lines arrive up to"
+"""How the detail of ``not_settled`` begins where nothing but the newest lines may be missing."""
+
+
 class Shortfall(NamedTuple):
     """One reason why something is missing.
 

@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from cordboard.contract.record import BOOT, RAW, SEQ, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
+from cordboard.contract.record import (
+    BOOT,
+    EVENT,
+    RAW,
+    SEQ,
+    SERVICE,
+    SESSION_ID,
+    TIMESTAMP,
+    TRACE_ID,
+)
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.codec import decode
 from cordboard.logs.formats.wrappers import number_of, unwrap
@@ -13,6 +22,7 @@ from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanos
 from cordboard.logs.survey import Run, runs_of
 from cordboard.logs.timestamps import own_key, tail_at
 
+SESSION_ENDED: Final = "session.ended"
 # As far as `cordboard.logs.search` looks around a session's own lines.
 _MARGIN_NS: Final = 2 * NANOSECONDS
 # How far around the session numbers are counted, so that what lies beside its first and last line is known, and how
@@ -60,6 +70,7 @@ class Traces(NamedTuple):
         traces: Its traces.
         span: The time of its first line, and of its last.
         near: Its time with a margin, in whole seconds.
+        is_over: Whether its end was logged.
     """
 
     named: Mapping[str, set[int]]
@@ -67,6 +78,7 @@ class Traces(NamedTuple):
     traces: list[str]
     span: Slice
     near: Slice
+    is_over: bool
 
 
 class Proof:
@@ -164,6 +176,7 @@ def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
         session: The session.
     """
     named: dict[str, set[int]] = {}
+    is_over = False
     hosts, traces, keys = set[str](), set[str](), list[bytes]()
     for line in lines:
         record = _own_record(line.rstrip(b"\n"))
@@ -173,13 +186,14 @@ def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
         named.setdefault(record[BOOT], set()).add(record[SEQ])
         if record.get(SERVICE) == "bot" and record.get(RAW) is not True:
             hosts.add(record[BOOT])
+        is_over |= record.get(EVENT) == SESSION_ENDED
         trace = record.get(TRACE_ID)
         if isinstance(trace, str) and trace.strip("0-"):
             traces.add(trace)
     if not keys:
         return None
     span = Slice(nanoseconds(min(keys)), nanoseconds(max(keys)))
-    return Traces(named, hosts, sorted(traces), span, _around(span, _MARGIN_NS))
+    return Traces(named, hosts, sorted(traces), span, _around(span, _MARGIN_NS), is_over)
 
 
 def _around(part: Slice, margin_ns: int) -> Slice:

@@ -27,12 +27,10 @@ class StoreSource(Source):
         name: What messages call it.
         parts: The names of its streams; empty for one, with the name of the store.
         lookback_s: How far back a query without ``--since`` reads; 0 for all that there is.
-        overlap_s: How far back each request reads while following, in seconds.
+        overlap_s: How late lines may arrive, in seconds: so far back each request reads while following, and a window
+            that ends later is not settled.
         poll_s: The seconds between two requests while following.
     """
-
-    settles = False
-    """Whether lines of the time that is read again while following may be missing from a window, too."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.contract.job_name import job_prefix
 from cordboard.contract.record import BOOT, SERVER_PREFIX, SESSION_ID, TRACE_ID
-from cordboard.logs.coverage import Shortfall
+from cordboard.logs.coverage import MAY_ARRIVE, Shortfall
 from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Stream
@@ -43,11 +43,12 @@ class StoreStream(Stream):
 
     Attributes:
         query: The question.
-        overlap_s: How far back each request reads while following, in seconds.
+        overlap_s: How late lines may arrive, in seconds.
         closed: Set when the stream is closed.
         near: The time of the session, once it is known; None where the store has no line of it.
         missing: Why lines are missing.
         outage: Following: why the last request was not answered, if it was not.
+        over_at: The time of the session's last line, in nanoseconds, if its end was logged.
         pods: The pods whose bots and runners speak of the session.
     """
 
@@ -63,6 +64,7 @@ class StoreStream(Stream):
         self.missing: list[Shortfall] = []
         self.outage: Shortfall | None = None
         self.pods: set[str] = set()
+        self.over_at: int | None = None
         self._is_read = False
         self._proven: Runs = {}
 
@@ -113,9 +115,9 @@ class StoreStream(Stream):
         self.source.note_bounds(self.query)
         self.missing += self.source.left_out(window, self.query)
         yield from self._window_lines(window)
-        age_s = (time.time_ns() - window.end) / NANOSECONDS
-        if self.source.settles and age_s < self.overlap_s:
-            detail = f"events arrive up to {self.overlap_s:.0f} s late; read again after that"
+        last = window.end if self.over_at is None else min(window.end, self.over_at)
+        if time.time_ns() - last < self.overlap_s * NANOSECONDS:
+            detail = f"{MAY_ARRIVE} {self.overlap_s:.0f} s late; read again after that"
             self.missing.append(Shortfall("not_settled", detail))
 
     def _window_lines(self, window: Slice) -> Iterator[bytes]:
@@ -129,6 +131,7 @@ class StoreStream(Stream):
         if found is None:
             yield from self.source.lines(window, naming, self)
             return
+        self.over_at = found.span.end if found.is_over else None
         del self.missing[before:]  # what cannot be read whole is met again
         near = found.near.within(window)
         self._tell(near)

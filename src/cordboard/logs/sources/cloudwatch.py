@@ -87,8 +87,6 @@ class CloudWatch(StoreSource):
         poll_s: The seconds between two requests while following.
     """
 
-    settles = True
-
     def __init__(
         self,
         logs: AwsLogs,
