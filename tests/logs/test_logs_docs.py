@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from cordboard.logs.conditions import parse
 from cordboard.logs.coverage import REASONS
-from cordboard.logs.filters import parse
 from cordboard.logs.line import Attribution
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import UsageError
-from cordboard.logs.filters import parse
+from cordboard.logs.conditions import parse
 from logs.logs_support import encoded, record
 
 LINE = record(
     1,
     level="warn",
     message="Join refused",
+    boot="12345678",
     meta={
         "reused": True,
         "status": 503,
@@ -21,6 +22,8 @@ LINE = record(
         "a.b": {"c": "x y"},
         "items": [1, 2],
         "none": None,
+        "build": "123e4567",
+        "zeros": "0123",
     },
     error={"type": "ValueError", "message": "bad", "stack": ""},
 )
@@ -55,6 +58,22 @@ LINE = record(
         ("timestamp >= 2026-11-23T10:00:00", True),
         ("meta.reused = 1", False),
         ("sessionId ~ ^server:", True),
+        ("boot = 12345678 and seq = 1", True),
+        ("boot = 123e4567", False),
+        ("boot in (1, 12345678)", True),
+        ("boot != 12345678", False),
+        ("boot = '12345678'", True),
+        ("boot = 12345678.0", False),
+        ("boot >= 1234567", True),
+        ("meta.build = 123e4567", True),
+        ("meta.build = 0123", False),
+        ("meta.zeros = 0123", True),
+        ("meta.zeros ~ 012", True),
+        ("meta.zeros = 123", False),
+        ("meta.status = 503.0", True),
+        ("meta.status = 5.03e2", True),
+        ("seq = '1'", False),
+        ("boot", True),
     ],
 )
 def test_meaning(text: str, holds: bool) -> None:
@@ -102,7 +121,9 @@ def test_any_text_is_a_condition_or_refused(text: str) -> None:
 fields = st.sampled_from(
     ["level", "message", "service", "meta.n", "meta.flag", "meta.text", 'meta."x y"', "meta.list.0", "meta.no"]
 )  # fmt: skip
-values = st.sampled_from(["1", "2.5", "true", "false", "null", "warn", '"a b"', "gateway", "'ü'"])
+values = st.sampled_from(
+    ["1", "2.5", "0123", "1e3", "true", "false", "null", "warn", '"a b"', "gateway", "'ü'"]
+)
 comparisons = st.builds(
     "{} {} {}".format, fields, st.sampled_from(["=", "!=", "<", ">=", "~", "!~"]), values
 ) | fields.map(str)
@@ -117,7 +138,7 @@ conditions = st.recursive(
 metas = st.fixed_dictionaries(
     {},
     optional={
-        "n": st.sampled_from([1, 2.5, "1"]),
+        "n": st.sampled_from([1, 2.5, "1", "2.5", "0123"]),
         "flag": st.booleans(),
         "text": st.sampled_from(["a b", "ü", 'q"', "warn"]),
         "x y": st.integers(0, 2),

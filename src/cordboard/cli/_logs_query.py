@@ -20,7 +20,7 @@ from cordboard.logs.sources.directory import Directory, readable
 from cordboard.logs.timespec import duration_s, moment, timestamp
 
 if TYPE_CHECKING:
-    from cordboard.logs.filters import Condition
+    from cordboard.logs.conditions import Condition
 
 
 def build_query(args: argparse.Namespace) -> Query:
@@ -142,7 +142,7 @@ def window(
 def _condition(text: str | None) -> "Condition | None":
     if text is None:
         return None
-    from cordboard.logs.filters import parse
+    from cordboard.logs.conditions import parse
 
     return parse(text)
 
