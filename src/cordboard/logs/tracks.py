@@ -9,11 +9,18 @@ from cordboard.logs.blocks import ByteReader, FileByteReader
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
+from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.stream import Track
 
 _FETCHERS: Final = 16  # remote streams that are fetched at once
+
+# The name of a log, or of an archive of logs: `app.log.1.lz4`, `logs.zip`.
+_LOG_NAME: Final = pattern(
+    r"(?i)\.(?:log|jsonl|ndjson)(?![a-z])"
+    r"|(?<![a-z])(?:sys)?logs?(?![a-z]).*\.(?:zip|lz4|7z|tar|br|rar|sz|lzma|lz|z)$"
+)
 
 Progress = Callable[[int], None]
 """Is told of bytes that were read."""
@@ -92,7 +99,11 @@ class Tracks:
         """Take in `file`, a stream whose bytes `byte_reader` has; return its track, None where it is no text."""
         self._files.append(file)
         if not file.is_text:
-            self.notes.append(f"{file.name}: skipped, not a text file.")
+            if _LOG_NAME.search(file.name.rpartition("/")[2]):
+                why = Shortfall("unreadable", "it is not a text, nor packed in a form that is read")
+                self._failed.append(Answer(file.name, file.kind, shortfalls=(why,)))
+            else:
+                self.notes.append(f"{file.name}: skipped, not a text file.")
             return None
         track = Track(file.name, file.kind, byte_reader, self.formats, file.modified)
         self.found.append(track)

@@ -1,7 +1,8 @@
-"""Files that are read from their start, in bounded memory: compressed ones, and batches of entries in JSON."""
+"""Files that are read from their start, in bounded memory: compressed ones, UTF-16, and batches of entries in JSON."""
 
 import os
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_LE
 from typing import Any, Final
 
 from cordboard.logs.coverage import Shortfall
@@ -11,18 +12,22 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 XZ_MAGIC: Final = b"\xfd7zXZ\0"
 BZIP2_MAGIC: Final = b"BZh"
+_UTF16_MARKS: Final = (BOM_UTF16_LE, BOM_UTF16_BE)
+_ZEROS_OF_UTF16: Final = 8  # of so many bytes at least one is zero where most characters are ASCII
 MAGIC_BYTES: Final = HEAD_BYTES
 """How many of the first bytes tell the kind of a file."""
 
 
 def is_packed(head: bytes) -> bool:
-    """Return whether a file is compressed in one of the forms that are read, or a batch.
+    """Return whether a file is compressed in one of the forms that are read, in UTF-16, or a batch.
 
     Args:
         head: Its first bytes, at least `MAGIC_BYTES` where it has so many.
     """
     if head.startswith(BZIP2_MAGIC):  # three letters may begin a text; the block's number does not
         return head[4:10] == b"1AY&SY"
+    if head.startswith(_UTF16_MARKS):
+        return head.count(0) * _ZEROS_OF_UTF16 >= len(head) and not head.startswith(BOM_UTF32_LE)
     return head.startswith((GZIP_MAGIC, ZSTD_MAGIC, XZ_MAGIC)) or is_batch(head)
 
 
@@ -46,7 +51,8 @@ class PackedByteReader:
     def __init__(self, fd: int, magic: bytes) -> None:
         self.fd = fd
         self.is_batch = is_batch(magic)
-        self.size = os.fstat(fd).st_size * (1 if self.is_batch else _USUAL_RATIO)
+        self._is_utf16 = magic.startswith(_UTF16_MARKS)
+        self.size = os.fstat(fd).st_size * (1 if self.is_batch or self._is_utf16 else _USUAL_RATIO)
         self.damage: Shortfall | None = None
         self._magic = magic
         self._restart()
@@ -95,6 +101,8 @@ class PackedByteReader:
             return Batches(self._magic)
         if self._magic.startswith(GZIP_MAGIC):
             return _Gzip()
+        if self._is_utf16:
+            return _Utf16()
         if self._magic.startswith(XZ_MAGIC):
             from lzma import LZMADecompressor
 
@@ -117,6 +125,8 @@ class PackedByteReader:
                         return self._end(self._inner)
                     self._engine = self._new_engine()
                 if self._engine.needs_input and not self._input and not self._fill():
+                    if self._is_utf16 and self._engine.is_between_characters:
+                        return b""
                     if not (self.is_batch and self._engine.is_between_entries):
                         self._damaged("unexpected end of file")
                     return self._end(self._engine if self.is_batch else None)
@@ -145,10 +155,14 @@ class PackedByteReader:
         self._at += len(self._input)
         return bool(self._input)
 
+    @property
+    def _kind(self) -> str:
+        if self._is_utf16:
+            return "UTF-16"
+        return "JSON" if self.is_batch else "compressed data"
+
     def _damaged(self, why: str) -> None:
-        self.damage = Shortfall(
-            "unreadable", f"the {'JSON' if self.is_batch else 'compressed data'} is corrupt: {why}"
-        )
+        self.damage = Shortfall("unreadable", f"the {self._kind} is corrupt: {why}")
 
 
 class _Gzip:
@@ -173,6 +187,26 @@ class _Gzip:
 
     def decompress(self, data: bytes, most: int) -> bytes:
         return self._engine.decompress(self._engine.unconsumed_tail + data, most)
+
+
+class _Utf16:
+    """Turns UTF-16 into UTF-8; the interface is that of the decompressors."""
+
+    eof = False
+    unused_data = b""
+    needs_input = True
+
+    def __init__(self) -> None:
+        from codecs import getincrementaldecoder
+
+        self._decoder = getincrementaldecoder("utf-16")("replace")
+
+    @property
+    def is_between_characters(self) -> bool:
+        return not self._decoder.getstate()[0]
+
+    def decompress(self, data: bytes, _most: int) -> bytes:
+        return self._decoder.decode(data).encode("utf-8", "replace")
 
 
 def _zstd() -> Any:

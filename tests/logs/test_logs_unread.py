@@ -1,0 +1,56 @@
+"""Files that are no plain text: read where that is possible, else named."""
+
+from pathlib import Path
+
+import pytest
+
+from logs.logs_support import ask, encoded, reasons, record, write_lines
+
+LINES = [encoded(record(n, seq=n + 1, message="gr\u00fc\u00dfe \U0001f44b")) for n in range(3000)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_read(tmp_path: Path, encoding: str) -> None:
+    """Programs on Windows write logs in UTF-16, with a byte order mark."""
+    text = "\ufeff" + "".join(f"{line.decode()}\r\n" for line in LINES)
+    (tmp_path / "app.log").write_bytes(text.encode(encoding))
+    answer = ask(tmp_path)
+    assert answer.raws == LINES
+    assert answer.coverage.complete
+
+
+def test_utf16_that_is_cut_is_named(tmp_path: Path) -> None:
+    """The lines before the end are read."""
+    text = "\ufeff" + "".join(f"{line.decode()}\n" for line in LINES)
+    (tmp_path / "app.log").write_bytes(text.encode("utf-16-le")[:-1])
+    answer = ask(tmp_path)
+    assert len(answer.raws) == len(LINES)
+    assert reasons(answer) == {"unreadable"}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_log"),
+    [
+        ("web.log.1.lz4", True),
+        ("web.log.zip", True),
+        ("logs.zip", True),
+        ("web-logs.2026-11-23.7z", True),
+        ("web.log", True),
+        ("web.jsonl.1", True),
+        ("events.ndjson.br", True),
+        ("picture.png", False),
+        ("catalog.zip", False),
+        ("login.png", False),
+        ("web.logo", False),
+        ("lastlog", False),
+        ("data.tar", False),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, name: str, is_log: bool) -> None:
+    """An answer without it is not complete; other files are nobody's concern."""
+    write_lines(tmp_path / "voice.jsonl", LINES)
+    (tmp_path / name).write_bytes(b"PK\x03\x04\x14\x00\x08\x00\x01\x02\x03\x00" * 50)
+    answer = ask(tmp_path)
+    assert answer.raws == LINES
+    assert answer.coverage.complete is not is_log
+    assert reasons(answer) == ({"unreadable"} if is_log else set())
