@@ -1,12 +1,13 @@
 """Following: what is written from now on, across rotation, truncation and new files."""
 
+import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pytest
 
 from cordboard.logs import follow
 from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.formats import Formats
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.command import open_source
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.stream import Track
 from cordboard.logs.timespec import timestamp
 from logs.logs_support import encoded, record
 
@@ -142,6 +145,67 @@ def test_truncated_and_copied(writer: Writer) -> None:
     time.sleep(1.3)
     writer.say("two")
     assert reading.messages() == ["one", "two"]
+
+
+def test_file_that_is_filled_beyond_its_old_size_is_read_again(writer: Writer) -> None:
+    """Between two looks it was truncated and got more than it had; its size alone does not tell."""
+    writer.say("before")
+    track = _track_of(writer.folder / "gateway.jsonl")
+    tail = follow._Tail(track, 0, offset=track.byte_reader.size)
+    assert tail.grown() == b""
+    writer.say("read")
+    assert b"read" in tail.grown()
+    (writer.folder / "gateway.jsonl").write_bytes(b"")
+    for number in range(9):
+        writer.say(f"anew {number}")
+    assert tail.grown().count(b"anew") == 9
+    assert track.counts["restarted"] == 1
+    writer.say("appended")
+    assert tail.grown().count(b"\n") == 1
+
+
+def test_file_that_is_filled_to_its_old_size_is_read_again(writer: Writer) -> None:
+    """Not even the size differs."""
+    writer.say("before")
+    path = writer.folder / "gateway.jsonl"
+    track = _track_of(path)
+    tail = follow._Tail(track, 0, offset=track.byte_reader.size)
+    tail.grown()
+    path.write_bytes(path.read_bytes().replace(b"before", b"behind"))
+    os.utime(path, ns=(1, 1))
+    assert b"behind" in tail.grown()
+
+
+def test_writer_that_does_not_append_goes_on_behind_zeros(writer: Writer) -> None:
+    """After a truncation its next line stands where it would have stood; the hole before it is no new file."""
+    writer.say("before")
+    path = writer.folder / "gateway.jsonl"
+    track = _track_of(path)
+    tail = follow._Tail(track, 0, offset=track.byte_reader.size)
+    with path.open("r+b") as out:
+        out.truncate(0)
+        out.seek(track.byte_reader.size)
+        out.write(b"after\n")
+    assert tail.grown() == b"after\n"
+
+
+def _track_of(path: Path) -> Track:
+    (stream,) = Directory(path).streams(Query(follow=True))
+    assert stream.byte_reader is not None
+    return Track(str(path), "file", stream.byte_reader, Formats())
+
+
+@pytest.mark.parametrize("behind_s", [0, 60, 86_400])
+def test_file_that_is_new_is_followed_from_its_beginning(writer: Writer, behind_s: float) -> None:
+    """Also if its lines are timed before the start, as its writer's clock is behind."""
+    writer.say("old")
+    reading = Following(writer.folder, 2)
+    for number in (1, 2):
+        told = timestamp(datetime.now(UTC) - timedelta(seconds=behind_s))
+        line = record(0, boot="bbbbbbbb", seq=number, message=f"new {number}")
+        with (writer.folder / "other.jsonl").open("ab") as out:
+            out.write(encoded(line | {"timestamp": told}) + b"\n")
+    assert reading.messages() == ["new 1", "new 2"]
 
 
 def test_in_order_of_time(writer: Writer) -> None:

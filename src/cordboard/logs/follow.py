@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +40,10 @@ _NEWS_MAX: Final = 128  # chunks of 64 KiB at most; then those who bring them wa
 _TOLD_MAX: Final = 50_000  # entries of which is known who has told them; twice, at most
 _BROKEN: Final = frozenset({"forbidden", "group_missing", "truncated", "unreachable", "unreadable"})
 """Reasons that are told at once. Pods that are replaced, and logs that are rotated, are no news while following."""
+_MARK_BYTES: Final = (
+    256  # of what was read last: other bytes there are those of a file that was filled anew
+)
+_HEAD_BYTES: Final = 4096  # by which a copy of a file is known
 _GONE_S: Final = 30.0  # so long a deleted file is still looked at: its writer may not know yet
 
 
@@ -52,19 +56,29 @@ class _Tail:
         number: The number of its track.
         offset: Up to where a file has been read.
         first: Earlier entries are of no interest.
+        heads: Of a file that has come new, how the files begin that were there before: a copy of one of those has
+            lines that were written before, all others are followed from their beginning.
     """
 
     track: Track
     number: int
     offset: int = 0
     first: bytes = LOWEST
+    heads: Sequence[bytes] = ()
     assembler: Assembler = field(init=False)
     changed: float = 0.0
     _rest: bytes = b""
     _gone_since: float | None = None
+    _mark: bytes = b""
+    _written: int = 0
 
     def __post_init__(self) -> None:
         self.assembler = Assembler(self.track.formats)
+        self._mark = self._before(self.offset)
+
+    def head(self) -> bytes:
+        """Return how a file begins, as far as it has been read."""
+        return self._at(0, min(self.offset, _HEAD_BYTES))
 
     def grown(self) -> bytes:
         """Return what a file has got since the last look."""
@@ -77,12 +91,44 @@ class _Tail:
             self._gone_since = None
         elif self._gone_since is None:
             self._gone_since = time.monotonic()
-        if size < self.offset:
+        if status.st_mtime_ns == self._written and size == self.offset:
+            return b""
+        self._written = status.st_mtime_ns
+        if size < self.offset or self._is_filled_anew():
             self.track.counts["restarted"] += 1
             self.offset, self._rest = 0, b""
-        data = os.pread(byte_reader.fd, min(_TURN_BYTES, size - self.offset), self.offset)
+        data = self._at(self.offset, min(_TURN_BYTES, size - self.offset))
+        if self.heads and data:
+            self._decide(data)
         self.offset += len(data)
+        if data:
+            self._mark = self._before(self.offset)
         return data
+
+    def _is_filled_anew(self) -> bool:
+        """Return whether a file was truncated and filled beyond its old size since the last look.
+
+        A writer that does not append leaves zeros where it has been, and goes on behind them.
+        """
+        found = self._before(self.offset)
+        return found != self._mark and bool(found.strip(b"\0"))
+
+    def _decide(self, data: bytes) -> None:
+        """Find out, by its first bytes `data`, whether a new file is a copy; if not, all of it is of interest."""
+        head = data[:_HEAD_BYTES]
+        if not any(head.startswith(known[: len(head)]) for known in self.heads):
+            self.first = LOWEST
+        self.heads = ()
+
+    def _before(self, offset: int) -> bytes:
+        begin = max(0, offset - _MARK_BYTES)
+        return self._at(begin, offset - begin)
+
+    def _at(self, offset: int, size: int) -> bytes:
+        byte_reader = self.track.byte_reader
+        if size == 0 or not isinstance(byte_reader, FileByteReader) or byte_reader.fd < 0:
+            return b""
+        return os.pread(byte_reader.fd, size, offset)
 
     def is_over(self, now: float) -> bool:
         """Return whether the file was deleted a while before `now`, a monotonic time, and all of it has been read."""
@@ -135,6 +181,7 @@ class Follower:
             _Tail(track, number, offset=track.byte_reader.size if track.byte_reader.can_seek else 0)
             for number, track in enumerate(tracks.found)
         ]
+        self._heads = [head for tail in self._tails if (head := tail.head())]
         self._remote: dict[int, _Tail] = {}
         self._news: queue.Queue[Stream | tuple[int, bytes]] = queue.Queue(_NEWS_MAX)
         self._began = timestamp(datetime.now(UTC)).encode()
@@ -234,7 +281,7 @@ class Follower:
                 track = self._tracks.add_file(news, news.byte_reader)
                 if track is not None:
                     number = len(self._tracks.found) - 1
-                    self._tails.append(_Tail(track, number, first=self._began))
+                    self._tails.append(_Tail(track, number, first=self._began, heads=self._heads))
             else:
                 self._add_remote(news)
 
