@@ -17,7 +17,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory, readable
-from cordboard.logs.timespec import duration_s, moment, timestamp
+from cordboard.logs.timespec import duration_s, moment, moved, timestamp
 
 if TYPE_CHECKING:
     from cordboard.logs.conditions import Condition
@@ -120,7 +120,7 @@ def window(
         if since is not None or until is not None:
             raise UsageError("--around cannot be combined with --since or --until.")
         at, half = moment(around, now), span or timedelta(minutes=1)
-        return timestamp(at - half), timestamp(at + half)
+        return timestamp(moved(at, -half)), timestamp(moved(at, half))
     if span is not None and since is not None:
         raise UsageError(
             "-t and --since both set the start of the window.", hint="Leave one of them out."
@@ -130,7 +130,7 @@ def window(
     end = None if until is None else moment(until, now)
     begin = None if since is None else moment(since, now)
     if span is not None:
-        begin = (end or now) - span
+        begin = moved(end or now, -span)
     if begin is not None and end is not None and begin >= end:
         raise UsageError(f"The window ends ({until}) before it begins ({since}).")
     return (
@@ -158,6 +158,8 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
             f"--grep: invalid regular expression at column {at + 1}: {error.msg}.",
             hint=f"{text}\n  {' ' * at}^",
         ) from error
+    except (OverflowError, RecursionError) as error:
+        raise UsageError(f"--grep: the regular expression is too large ({error}).") from error
 
 
 def parse_limit(text: str | None) -> int | None:
@@ -168,7 +170,7 @@ def parse_limit(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+    if re.fullmatch("0*[1-9][0-9]{0,17}", text) is None:
         raise UsageError(f"--limit {text}: expected a number above 0.")
     return int(text)
 

@@ -84,11 +84,27 @@ def moment(text: str, now: datetime) -> datetime:
     text = text.strip()
     try:
         found = _moment_or_none(text, now)
+        if found is not None:
+            timestamp(found)
     except (ValueError, OverflowError):
         found = None
     if found is None:
         raise UsageError(f"Invalid time {text!r}.", hint=_MOMENT_HINT)
     return found
+
+
+def moved(at: datetime, by: timedelta) -> datetime:
+    """Return the moment `by` after `at`, or before it.
+
+    Raises:
+        UsageError: It is not in the years 1 to 9999.
+    """
+    try:
+        result = at + by
+        timestamp(result)
+    except (OverflowError, ValueError):
+        raise UsageError("The window reaches beyond the years 1 to 9999.") from None
+    return result
 
 
 def _moment_or_none(text: str, now: datetime) -> datetime | None:
@@ -165,6 +181,8 @@ def key_of_parts(
 ) -> bytes | None:
     """Return the key of a timestamp that a text holds in pieces.
 
+    A leap second is the last microsecond before it.
+
     Args:
         date: ``2026-11-23``.
         clock: ``10:11:12``.
@@ -172,6 +190,10 @@ def key_of_parts(
         zone: ``Z``, ``+01:00``, ``-0500``; None where the text has none.
         utc: Without a zone it is UTC, else the time of this machine.
     """
+    if clock[3:5] > "59" or clock[6:8] > "60":
+        return None
+    if clock[6:8] == "60":  # a leap second
+        clock, fraction = f"{clock[:6]}59", "999999"
     hour = _hour_in_utc(date, clock[:2], "Z" if utc and zone is None else zone)
     if hour is None:
         return None
@@ -209,8 +231,9 @@ def _hour_in_utc(date: str, hour: str, zone: str | None) -> tuple[str, int] | No
 
 def seconds(key: bytes) -> float:
     """Return the Unix time of `key`, in seconds; a key that is no time is the nearest end of all times."""
+    whole = key[:26] if key[17:19] != b"60" else key[:17] + b"59.999999"
     try:
-        return datetime.fromisoformat(key[:26].decode() + "+00:00").timestamp()
+        return datetime.fromisoformat(whole.decode() + "+00:00").timestamp()
     except (ValueError, OverflowError):
         return 0.0 if key < b"1970" else _LAST_S
 
