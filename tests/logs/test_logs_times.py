@@ -3,11 +3,13 @@
 import contextlib
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cordboard.cli import main
 from cordboard.contract.errors import UsageError
 from cordboard.logs.timespec import (
     duration_s,
@@ -18,6 +20,7 @@ from cordboard.logs.timespec import (
     shifted,
     timestamp,
 )
+from logs.logs_support import encoded, record, write_lines
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).astimezone()
 
@@ -157,3 +160,47 @@ def test_shifting(at: datetime, by: int) -> None:
     key = timestamp(at).encode()
     assert shifted(key, by) == timestamp(at + timedelta(seconds=by)).encode()
     assert seconds(shifted(key, by)) - seconds(key) == pytest.approx(by)
+
+
+def test_clock_that_does_not_exist_is_no_time() -> None:
+    """A leap second is the last moment before it; other minutes and seconds above 59 are no time."""
+    expected = b"2016-12-31T23:59:59.999999Z"
+    assert key_of_parts("2016-12-31", "23:59:60", "5", "Z", utc=True) == expected
+    assert key_of_parts("2016-12-31", "23:59:60", None, "+05:30", utc=True) == (
+        b"2016-12-31T18:29:59.999999Z"
+    )
+    for clock in ("09:99:99", "09:60:00", "09:00:61", "25:00:00"):
+        assert key_of_parts("2016-12-31", clock, None, "Z", utc=True) is None
+    assert seconds(b"2016-12-31T23:59:60.000000Z") == seconds(expected)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *(
+            "2016-12-31T23:59:60",
+            "2016-12-31T09:99:99",
+            "9999-12-31T23:59:59",
+            "0001-01-01T00:00:00",
+        ),
+        "2016-13-41T23:59:59",
+    ],
+)
+@pytest.mark.parametrize("output", ["pretty", "json"])
+def test_sessions_of_lines_with_any_time_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], moment: str, output: str
+) -> None:
+    """Of other loggers and in our own form; each command prints something for each."""
+    own = encoded(
+        record(0, session="call-7", event="join.accepted") | {"timestamp": f"{moment}.000000Z"}
+    )
+    other = f"{moment}Z INFO x session_id=call-7".encode()
+    write_lines(tmp_path / "own" / "gateway.jsonl", [own])
+    write_lines(tmp_path / "other" / "app.log", [other])
+    for folder in ("own", "other"):
+        where = ["--dir", str(tmp_path / folder)]
+        assert main(["sessions", *where, "-o", output]) in {0, 3}
+        for words in (["-o", "pretty"], ["-o", "brief"], ["--report", str(tmp_path / "r.html")]):
+            assert main(["logs", *where, "--session", "call-7", *words]) in {0, 3}
+        assert main(["why", "call-7", *where]) in {0, 3}
+    assert "Traceback" not in "".join(capsys.readouterr())

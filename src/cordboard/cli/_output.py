@@ -4,7 +4,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from cordboard.contract.terminal import escape_controls_in_json, escape_to_one_line
@@ -25,13 +25,24 @@ def to_json(value: object) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Return the time in ``text``, which is in the format of RFC 3339."""
-    return datetime.fromisoformat(text)
+    """Return the time in ``text``, which is in the format of RFC 3339; of one that does not exist, the nearest known.
+
+    A line may contain any digits, and a leap second is no time of Python.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        from cordboard.logs.timespec import seconds
+
+        return datetime.fromtimestamp(seconds(text.encode()), UTC)
 
 
 def format_local_time(text: str) -> str:
     """Return the RFC 3339 time ``text`` in this machine's zone, as ``2026-11-23 10:11:12``."""
-    return parse_time(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return parse_time(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError):  # at either end of all times
+        return text[:19].replace("T", " ")
 
 
 def milliseconds(begin: datetime, text: str) -> float:
