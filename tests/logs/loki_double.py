@@ -29,6 +29,8 @@ class LokiDouble(ThreadingHTTPServer):
         cut: Whether answers end before their last bytes.
         copies: How often lines are counted that are returned once, as after a flush.
         drops: Tells which texts are left out of the answer to a request for lines, by the request's number.
+        pause_s: How long each answer takes.
+        most_in_flight: The most requests that were open at once.
         tells_limits: Whether the limits have an address.
         counted: The values of each request for counts.
     """
@@ -53,6 +55,9 @@ class LokiDouble(ThreadingHTTPServer):
         self.counted: list[dict[str, str]] = []
         self.seen_headers: list[Any] = []
         self.tells_limits = True
+        self.pause_s = 0.0
+        self.in_flight = self.most_in_flight = 0
+        self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -156,6 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: LokiDouble
 
     def do_GET(self) -> None:
+        with self.server.lock:
+            self.server.in_flight += 1
+            self.server.most_in_flight = max(self.server.most_in_flight, self.server.in_flight)
+        time.sleep(self.server.pause_s)
         parts = urlsplit(self.path)
         values = {name: found[0] for name, found in parse_qs(parts.query).items()}
         self.server.seen_headers.append(self.headers)
@@ -189,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, text: str) -> None:
         data = text.encode()
+        with self.server.lock:  # before the client can send its next request
+            self.server.in_flight -= 1
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -7,6 +7,7 @@ processes that serve many sessions only the lines of this one are read, and `Pro
 import time
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from cordboard.contract.record import BOOT
 from cordboard.logs.coverage import Shortfall
@@ -18,6 +19,10 @@ from cordboard.logs.sources._slices import NANOSECONDS, Slice, Terms, length_wor
 from cordboard.logs.sources._store_streams import JobStream, PodStream, StoreStream
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from cordboard.logs.timestamps import own_key
+
+STREAMS_MAX: Final = 3
+"""The most streams of a query in each part of a store: the lines, those of the session's Jobs, those of its pods. Each
+sends one request after the other, so that no more are in flight."""
 
 
 class StoreSource(Source):
