@@ -14,6 +14,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store
 from cordboard.logs.sources._slices import line_of
+from cordboard.logs.sources._store import STREAMS_MAX
 from cordboard.logs.sources.loki import Limits, Loki, open_source
 from logs.logs_support import (
     START,
@@ -168,6 +169,19 @@ def test_bounds_of_a_query_are_in_the_coverage(
     assert ("limits unknown" in " ".join(source.facts())) is not tells
 
 
+@pytest.mark.parametrize("session", [None, "call-7"])
+def test_requests_in_flight_are_bounded(
+    loki: Callable[..., LokiDouble], session: str | None
+) -> None:
+    """Each stream of a store sends one request at a time: the session's, its Jobs', its pods'."""
+    server = loki(entries_max=5)
+    push(server, lines_of_two_processes())
+    server.pause_s = 0.02
+    ask_source(source_of(server), session=session, **WINDOW)
+    assert len(server.asked) > STREAMS_MAX
+    assert 1 <= server.most_in_flight <= (1 if session is None else STREAMS_MAX)
+
+
 def test_a_busy_server_is_asked_again(loki: Callable[..., LokiDouble]) -> None:
     """429 and 503 are for a moment; one that stays busy is named."""
     server = loki()
@@ -289,6 +303,7 @@ def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDo
     found = ask_source(source_of(server), session="call-7", **WINDOW).lines
     assert [line.record["timestamp"][17:] for line in found] == ["05.123456Z", "08.000000Z"]
     assert found[0].record["level"] == "error"
+    assert found[0].record["service"] == "127.0.0.1"
 
 
 def test_explain_prints_the_command_of_loki() -> None:

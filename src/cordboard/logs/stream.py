@@ -369,8 +369,12 @@ class Track:
 def service_of(name: str) -> str:
     """Return the service that the `name` of a stream tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``.
 
-    A file that is but a number (``/var/log/pods/POD/gateway/0.log``) has its folder's name.
+    A file that is but a number (``/var/log/pods/POD/gateway/0.log``) has its folder's name, a store its host's: ``loki``
+    of ``http://loki:3100``.
     """
+    _, is_url, address = name.partition("://")
+    if is_url:
+        return address.partition("/")[0].rpartition("@")[2].partition(":")[0] or name
     folder, base = os.path.split(name.partition(" (")[0])
     first, *rest = [part for part in base.split(".") if part] or [""]
     if set(first) <= _DIGITS and rest and (parent := os.path.basename(folder)):
