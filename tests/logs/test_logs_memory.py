@@ -13,7 +13,7 @@ from cordboard.logs.scan import Batch
 from cordboard.logs.statistics import Statistics
 from logs.logs_support import ask, at, encoded, record, write_lines
 
-MOST_MB = 200
+MOST_MB = 150
 LONG = 150_000_000
 
 
