@@ -258,7 +258,7 @@ def test_zeros_in_a_text_hide_nothing(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("data", ["hello\nworld\n".encode("utf-16"), b"\x7fELF\0\0\1\2\3\n" * 9])
+@pytest.mark.parametrize("data", ["hello\nworld\n".encode("utf-16-le"), b"\x7fELF\0\0\1\2\3\n" * 9])
 def test_a_file_of_another_kind_is_passed_over(tmp_path: Path, data: bytes) -> None:
     """A program, or a text in another encoding, is not read as lines."""
     (tmp_path / "app.log").write_bytes(data)
