@@ -12,11 +12,7 @@ import httpx2
 import msgspec
 from lightkube.core.generic_client import BasicRequest, GenericAsyncClient
 
-from cordboard.contract.errors import (
-    ClusterExpiredError,
-    ClusterUnavailableError,
-    NotFoundError,
-)
+from cordboard.contract.errors import ClusterExpiredError, ClusterUnavailableError, NotFoundError
 from cordboard.kube.api_errors import api_error, status_of, translated_errors
 from cordboard.kube.clock import ClusterClock
 from cordboard.kube.kinds import KINDS, Kind

@@ -4,22 +4,38 @@ A store implements `StoreSource.lines`. Where it can count, it implements `Store
 processes that serve many sessions only the lines of this one are read, and `Proof` tells whether any is lost.
 """
 
+import functools
+import re
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Final
 
-from cordboard.contract.record import BOOT
-from cordboard.logs.coverage import Shortfall
+from cordboard.contract.record import BOOT, SESSION_ID, TRACE_ID
+from cordboard.logs.coverage import MAY_ARRIVE, Shortfall
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources._proof import Count
-from cordboard.logs.sources._slices import NANOSECONDS, Slice, Terms, length_words, nanoseconds
-from cordboard.logs.sources._store_streams import JobStream, PodStream, StoreStream
+from cordboard.logs.sources._proof import Count, Proof, Runs, traces_of
+from cordboard.logs.sources._slices import (
+    NANOSECONDS,
+    Slice,
+    StoreError,
+    Terms,
+    length_words,
+    nanoseconds,
+)
+from cordboard.logs.sources._store_pods import JobStream, PodStream
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from cordboard.logs.timestamps import own_key
 
+# Of these services a process may serve one session alone; texts in JSON have their quotation marks escaped.
+_OF_ONE_PROCESS: Final = re.compile(rb'service\\*":\\*"(?:bot|runner)\\*"')
+# Following, a request that ends like this is repeated: the store may be there again.
+_PASSING: Final = ("unreachable", "truncated")
 STREAMS_MAX: Final = 3
 """The most streams of a query in each part of a store: the lines, those of the session's Jobs, those of its pods. Each
 sends one request after the other, so that no more are in flight."""
@@ -55,7 +71,7 @@ class StoreSource(Source):
         self._notes: list[str] = []
 
     @abstractmethod
-    def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
+    def lines(self, window: Slice, terms: Terms, stream: "StoreStream") -> Iterator[bytes]:
         """Yield the lines of a slice with one of some texts, each with its newline, in the order of time.
 
         Args:
@@ -72,7 +88,7 @@ class StoreSource(Source):
         self,
         window: Slice,  # noqa: ARG002 - each store has its own
         boots: Sequence[str],  # noqa: ARG002
-        stream: StoreStream,  # noqa: ARG002
+        stream: "StoreStream",  # noqa: ARG002
     ) -> Mapping[str, Count]:
         """Return how many lines of some processes it has, and their numbers, where it can tell.
 
@@ -86,7 +102,7 @@ class StoreSource(Source):
         """
         return {}
 
-    def numbers(self, window: Slice, boot: str, stream: StoreStream) -> Iterator[tuple[int, int]]:
+    def numbers(self, window: Slice, boot: str, stream: "StoreStream") -> Iterator[tuple[int, int]]:
         """Yield number and time, in nanoseconds, of each line of the process `boot` in `window`; `stream` asks."""
         for line in self.lines(window, {boot: BOOT}, stream):
             text = unwrap(line.rstrip(b"\n")).text
@@ -94,12 +110,12 @@ class StoreSource(Source):
                 yield number[1], nanoseconds(own_key(text) or LOWEST)
 
     @abstractmethod
-    def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
+    def job_lines(self, window: Slice, prefix: str, stream: "StoreStream") -> Iterator[bytes]:
         """Yield the lines in `window` of the pods whose names begin with `prefix`; `stream` asks."""
         ...
 
     def arrivals(
-        self, window: Slice, terms: Terms, stream: StoreStream
+        self, window: Slice, terms: Terms, stream: "StoreStream"
     ) -> Iterator[tuple[Hashable, bytes]]:
         """Yield what `lines` yields of `window`, `terms` and `stream`, each with what tells it from all others."""
         for line in self.lines(window, terms, stream):
@@ -142,8 +158,8 @@ class StoreSource(Source):
         """Return how far back was read where the query did not say so, and the store's limits."""
         return self._notes
 
-    def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:  # noqa: ARG002 - few stores do
-        """Yield what the store leaves out of `window`, that of `query`, without a word."""
+    def left_out(self, window: Slice) -> Iterator[Shortfall]:  # noqa: ARG002 - few stores do
+        """Yield what the store leaves out of `window` without a word."""
         yield from ()
 
     def streams(self, query: Query) -> Iterable[Stream]:
@@ -170,3 +186,175 @@ class StoreSource(Source):
         """End what is being read."""
         for stream in self._opened:
             stream.close()
+
+
+class StoreStream(Stream):
+    """What a store has of a query, as a stream of lines in the order of time.
+
+    Args:
+        source: The store.
+        query: The question.
+        name: What messages call it.
+
+    Attributes:
+        query: The question.
+        overlap_s: How late lines may arrive, in seconds.
+        closed: Set when the stream is closed.
+        near: The time of the session, once it is known; None where the store has no line of it.
+        missing: Why lines are missing.
+        outage: Following: why the last request was not answered, if it was not.
+        over_at: The time of the session's last line, in nanoseconds, if its end was logged.
+        pods: The pods whose bots and runners speak of the session.
+    """
+
+    kind = "stream"
+
+    def __init__(self, source: StoreSource, query: Query, name: str) -> None:
+        self.name = name
+        self.source = source
+        self.query = query
+        self.overlap_s = source.overlap_s
+        self.closed = threading.Event()
+        self.near = Future[Slice | None]()
+        self.missing: list[Shortfall] = []
+        self.outage: Shortfall | None = None
+        self.pods: set[str] = set()
+        self.over_at: int | None = None
+        self._is_read = False
+        self._proven: Runs = {}
+
+    def read(self, *, follow: bool = False) -> Iterator[bytes]:
+        """Yield the lines of the window; with `follow`, those that arrive from now on."""
+        try:
+            yield from self.caught(self._followed() if follow else self._settled())
+        finally:
+            self._tell(None)
+
+    def caught(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield `lines` up to an error of the store, which becomes a reason."""
+        try:
+            yield from lines
+        except StoreError as error:
+            if not self.closed.is_set():
+                self.missing.append(error.shortfall)
+        finally:
+            self._is_read = True
+
+    def shortfalls(self) -> list[Shortfall]:
+        """Return why lines are missing."""
+        return self.missing if self.outage is None else [*self.missing, self.outage]
+
+    def proven(self) -> Runs:
+        """Return the numbers that the store has of processes whose lines were not all read."""
+        return self._proven
+
+    def close(self) -> None:
+        """End a `read`, from another thread; after one that has ended, others may still use the store."""
+        self._tell(None)
+        if not self._is_read:
+            self.closed.set()
+            self.source.interrupt()
+
+    def note_pod(self, pod: str, line: bytes) -> None:
+        """Note the `pod` of `line`, if it is a bot's or a runner's, while the session is looked for."""
+        if pod and not self.near.done() and _OF_ONE_PROCESS.search(line) is not None:
+            self.pods.add(pod)
+
+    def twin(self) -> "StoreStream":
+        """Return another stream of the same query."""
+        return StoreStream(self.source, self.query, self.name)
+
+    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
+        """Yield the lines in `window` of the pods whose names begin with `prefix`."""
+        return self.source.job_lines(window, prefix, self)
+
+    def _tell(self, near: Slice | None) -> None:
+        with suppress(InvalidStateError):  # the first word counts
+            self.near.set_result(near)
+
+    def _settled(self) -> Iterator[bytes]:
+        """Yield the lines of the window; if some may still arrive, that is a reason, too."""
+        window = self.source.window(self.query)
+        self.source.note_bounds(self.query)
+        self.missing += self.source.left_out(window)
+        yield from self._window_lines(window)
+        last = window.end if self.over_at is None else min(window.end, self.over_at)
+        if time.time_ns() - last < self.overlap_s * NANOSECONDS:
+            detail = f"{MAY_ARRIVE} {self.overlap_s:.0f} s late; read again after that"
+            self.missing.append(Shortfall("not_settled", detail))
+
+    def _window_lines(self, window: Slice) -> Iterator[bytes]:
+        session = self.query.session
+        if session is None:
+            yield from self.source.lines(window, {}, self)
+            return
+        naming = {session: SESSION_ID}
+        before = len(self.missing)
+        found = traces_of(self.source.lines(window, naming, self), session)
+        if found is None:
+            yield from self.source.lines(window, naming, self)
+            return
+        self.over_at = found.span.end if found.is_over else None
+        del self.missing[before:]  # what cannot be read whole is met again
+        near = found.near.within(window)
+        self._tell(near)
+        proof = Proof(
+            functools.partial(self.source.counts, stream=self),
+            functools.partial(self.source.numbers, stream=self),
+            found,
+            near,
+        )
+        self._proven = proof.numbers
+        terms = {
+            **naming,
+            **dict.fromkeys(found.traces, TRACE_ID),
+            **dict.fromkeys(proof.whole, BOOT),
+        }
+        before_near, after_near = Slice(window.begin, near.begin), Slice(near.end, window.end)
+        yield from self._with_spots(before_near, naming, proof.spots)
+        yield from proof.watched(self._with_spots(near, terms, proof.spots))
+        if len(self.missing) == before:
+            self.missing += proof.not_returned()
+        yield from self._with_spots(after_near, naming, proof.spots)
+
+    def _with_spots(
+        self, part: Slice, terms: Terms, spots: Iterable[tuple[Slice, str]]
+    ) -> Iterator[bytes]:
+        """Yield the lines of a slice; at some places those of a process as well, which tell when a gap was."""
+        begin = part.begin
+        for place, boot in spots:
+            spot = place.within(part)
+            if begin <= spot.begin < spot.end:
+                yield from self.source.lines(Slice(begin, spot.begin), terms, self)
+                yield from self.source.lines(spot, {**terms, boot: BOOT}, self)
+                begin = spot.end
+        yield from self.source.lines(Slice(begin, part.end), terms, self)
+
+    def _followed(self) -> Iterator[bytes]:
+        """Yield each line that arrives from now on, once.
+
+        Each request reads some time again, as lines arrive late, and after an outage all since the last answer. No
+        store's own way to follow is used: each of them loses lines.
+        """
+        terms = {self.query.session: SESSION_ID} if self.query.session else {}
+        read_to = began = time.time_ns()
+        seen: dict[Hashable, int] = {}
+        while not self.closed.wait(self.source.poll_s):
+            now = time.time_ns()
+            overlap = int(self.overlap_s * NANOSECONDS)
+            begin = max(began, read_to - overlap)
+            try:
+                for mark, line in self.source.arrivals(
+                    Slice(begin, now + NANOSECONDS), terms, self
+                ):
+                    if mark not in seen:
+                        yield line
+                    seen[mark] = now
+            except StoreError as error:
+                if error.shortfall.reason not in _PASSING or self.closed.is_set():
+                    raise
+                self.outage = error.shortfall
+                continue
+            self.outage, read_to = None, now
+            # A line is forgotten when no later window can return it.
+            seen = {mark: at for mark, at in seen.items() if at >= begin - overlap}

@@ -26,8 +26,7 @@ from cordboard.logs.sources._http import clock_fact
 from cordboard.logs.sources._options import checked, checked_url
 from cordboard.logs.sources._proof import Count
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, Terms, line_of, understood
-from cordboard.logs.sources._store import StoreSource
-from cordboard.logs.sources._store_streams import StoreStream
+from cordboard.logs.sources._store import StoreSource, StoreStream
 from cordboard.logs.timespec import duration_s
 
 _MILLISECOND: Final = 1_000_000  # in nanoseconds

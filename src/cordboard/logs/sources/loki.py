@@ -38,8 +38,7 @@ from cordboard.logs.sources._slices import (
     read_slices,
     understood,
 )
-from cordboard.logs.sources._store import StoreSource
-from cordboard.logs.sources._store_streams import StoreStream
+from cordboard.logs.sources._store import StoreSource, StoreStream
 from cordboard.logs.timespec import duration_s
 
 # A line arrives 1 to 3 s after it was written, so to ask more often gains nothing.
@@ -204,8 +203,8 @@ class Loki(StoreSource):
         """
         return f"{self.limits().words[0].upper()}{self.limits().words[1:]}."
 
-    def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:  # noqa: ARG002 - a query without a beginning asks for all lines
-        """Yield that Loki leaves out what of `window`, that of `query`, is older than the tenant may see."""
+    def left_out(self, window: Slice) -> Iterator[Shortfall]:
+        """Yield that Loki leaves out what of `window` is older than the tenant may see."""
         lookback_s = self.limits().lookback_s
         oldest = time.time_ns() - lookback_s * NANOSECONDS
         if lookback_s and window.begin < oldest:

@@ -48,8 +48,7 @@ from cordboard.logs.sources._slices import (
     read_slices,
     understood,
 )
-from cordboard.logs.sources._store import StoreSource
-from cordboard.logs.sources._store_streams import StoreStream
+from cordboard.logs.sources._store import StoreSource, StoreStream
 from cordboard.logs.timespec import HIGHEST, key_of_parts, nano_timestamp
 from cordboard.logs.timestamps import own_key
 
