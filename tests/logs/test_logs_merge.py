@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cordboard.logs import merge, survey
 from cordboard.logs import reader as reading
 from cordboard.logs.blocks import Block
+from cordboard.logs.copies import Item
 from cordboard.logs.entries import Listed
-from cordboard.logs.merge import Item, Lane, Whole, merged
+from cordboard.logs.merge import Lane, Whole, merged
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader, side_by_side
 from cordboard.logs.scan import Batch

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from cordboard.contract.errors import UsageError
 from cordboard.contract.record import TIMESTAMP
+from cordboard.logs.copies import Item
 from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.line import Attribution, Line
-from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.timespec import shifted

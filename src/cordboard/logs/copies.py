@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import compress, count
 from operator import eq, itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cordboard.contract.record import KEYS, TIMESTAMP
-from cordboard.logs.entries import Other
+from cordboard.logs.entries import Origin, Other
 from cordboard.logs.formats.codec import decode
 from cordboard.logs.survey import mark_of
 from cordboard.logs.timespec import KEY_BYTES
@@ -28,18 +28,6 @@ Item = tuple[bytes, bytes, int, bool]
 """A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
 
 _key = itemgetter(0)
-
-
-class Origin(NamedTuple):
-    """Whose lines a lane has.
-
-    Attributes:
-        source: Where they are kept. Two sources may have copies of the same lines.
-        writer: Who wrote them. In one source, lines of two writers are no copies of each other.
-    """
-
-    source: Hashable = None
-    writer: Hashable = None
 
 
 _ANY: Final = Origin()
@@ -60,8 +48,8 @@ class Counting(Protocol):
     def take_back(self, item: Item) -> None:
         """Count `item` no longer: it is a copy, and left out."""
 
-    def differ(self, kept: Item, item: Item) -> None:
-        """Take note that `item`, which is left out, has other content than `kept`, with the same boot and seq."""
+    def differ(self, item: Item) -> None:
+        """Take note that `item`, which is left out, has other content than the line that it is a copy of."""
 
 
 def is_rounded(other: Other) -> bool:
@@ -207,7 +195,7 @@ class _Texts:
 def _compare(kept: Item, item: Item, counting: Counting) -> None:
     """Tell of a copy that has other content than the line which is kept: an agent may have changed it."""
     if kept[1] != item[1] and _differs(kept[1], item[1]):
-        counting.differ(kept, item)
+        counting.differ(item)
 
 
 def _differs(one: bytes, other: bytes) -> bool:

@@ -4,7 +4,7 @@ The places are found by the C part, `cordboard.logs._native`.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from operator import le
 from typing import Final, NamedTuple, Protocol
 
@@ -40,6 +40,18 @@ class Summary(NamedTuple):
     absent: int
     first: bytes
     last: bytes
+
+
+class Origin(NamedTuple):
+    """Whose lines a lane has.
+
+    Attributes:
+        source: Where they are kept. Two sources may have copies of the same lines.
+        writer: Who wrote them. In one source, lines of two writers are no copies of each other.
+    """
+
+    source: Hashable = None
+    writer: Hashable = None
 
 
 class Other(NamedTuple):

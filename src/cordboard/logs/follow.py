@@ -17,9 +17,10 @@ from typing import Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.blocks import ENTRY_MAX_BYTES, Block, FileByteReader, cut_at
+from cordboard.logs.copies import Item
 from cordboard.logs.entries import Listed
 from cordboard.logs.formats.continuation import Assembler, Entry
-from cordboard.logs.merge import Item, Lane
+from cordboard.logs.merge import Lane
 from cordboard.logs.scan import Batch
 from cordboard.logs.session import SessionFacts
 from cordboard.logs.sources import Source, Stream

@@ -11,9 +11,8 @@ from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 from cordboard.logs import survey
-from cordboard.logs.copies import Counting, Origin, is_rounded, once
-from cordboard.logs.copies import Item as Item  # noqa: PLC0414 - for those who read what is merged
-from cordboard.logs.entries import OTHER, Lines, Listed, Places, disorder_s, in_order
+from cordboard.logs.copies import Counting, Item, is_rounded, once
+from cordboard.logs.entries import OTHER, Lines, Listed, Origin, Places, disorder_s, in_order
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
 from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted

@@ -7,12 +7,13 @@ from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.blocks import BLOCK_BYTES
+from cordboard.logs.copies import Item
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.codec import escaped
 from cordboard.logs.line import Line, json_line, raw_line
-from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
+from cordboard.logs.merge import SLACK_S, Found, Lane, Whole, merged
 from cordboard.logs.parallel import HANDS
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.scan import Scan

@@ -115,8 +115,8 @@ class Statistics:
         if told and (seen := peek(raw)) is not None:
             self.note_peek(seen, key, number, lines=-1)
 
-    def differ(self, kept: Item, item: Item) -> None:  # noqa: ARG002 - it has the same number
-        """Take note that `item`, a copy that is left out, has other content than `kept`."""
+    def differ(self, item: Item) -> None:
+        """Take note that `item`, a copy that is left out, has other content than the line that is shown."""
         self.differing += 1
         if len(self._differing) < _REASONS_SHOWN:
             self._differing.append(item)

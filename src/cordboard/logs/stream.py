@@ -8,9 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from cordboard.logs.blocks import Block, ByteReader
 from cordboard.logs.bulk import without_carrier
-from cordboard.logs.copies import Origin
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.entries import disorder_s
+from cordboard.logs.entries import Origin, disorder_s
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import parted
 from cordboard.logs.formats.decode import record_of
