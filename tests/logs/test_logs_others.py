@@ -156,6 +156,17 @@ def test_a_block_is_its_lines(
 
 
 @pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("more", [[], [b"2026-11-23T10:00:00.000000789Z stderr P one"]])
+def test_a_number_before_white_space(more: list[bytes]) -> None:
+    """It counts, whether or not lines in pieces stand beside its line."""
+    noted = SequenceIndex()
+    data = joined([ours(1, 3) + b" ", *more], [], b"\n")
+    for _ in scan(data, note=noted.note).batches():
+        pass
+    assert {boot: list(runs) for boot, runs in noted.runs.items()} == {b"aaaaaaaa": [(3, 3)]}
+
+
+@pytest.mark.usefixtures("_way")
 @WATCHED
 @given(st.lists(line, max_size=40), damage, ends)
 def test_the_numbers_of_a_block(

@@ -121,7 +121,7 @@ def _joined(outer: Inner, inner: Inner) -> Inner:
 
 def number_of(line: bytes) -> tuple[bytes, int] | None:
     """Return boot and sequence number of `line`, in whatever carriers; None where it has none."""
-    return own_number(unwrap(line).text)
+    return own_number(unwrap(line.rstrip()).text.rstrip())
 
 
 def _layer(line: bytes, layers: int) -> Inner | None:
