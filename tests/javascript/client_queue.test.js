@@ -212,3 +212,27 @@ test("where a beacon is refused, a request that outlives the page is sent", (t) 
   queue.sendBeacons();
   assert.deepEqual(requests.map(numbers), [[1]]);
 });
+
+for (const canOutlive of [true, false]) {
+  test(`a closing page sends ${canOutlive ? "its headers" : "a beacon, as no request outlives it"}`, (t) => {
+    const { queue, requests } = open(t);
+    queue.start("/api/logs", { "X-Page-Key": "k" });
+    if (!canOutlive) withoutKeepalive(t);
+    /** @type {string[]} */
+    const beacons = [];
+    define(navigator, "sendBeacon", (/** @type {string} */ _url, /** @type {string} */ body) => beacons.push(body) > 0);
+    queue.add({ n: 1 }, false);
+    queue.sendBeacons();
+    assert.deepEqual([requests.length, beacons.length], canOutlive ? [1, 0] : [0, 1]);
+  });
+}
+
+/**
+ * Let requests be as in Firefox before 133.
+ * @param {import("node:test").TestContext} t
+ */
+function withoutKeepalive(t) {
+  const property = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(Request.prototype, "keepalive"));
+  Reflect.deleteProperty(Request.prototype, "keepalive");
+  t.after(() => Object.defineProperty(Request.prototype, "keepalive", property));
+}

@@ -46,6 +46,9 @@ export function configure(options = {}) {
  * @param {string} url
  */
 function isOwn(url) {
-  const here = globalThis.location?.href;
-  return URL.canParse(url, here) && new URL(url, here).origin === globalThis.location?.origin;
+  try {
+    return new URL(url, globalThis.location?.href).origin === globalThis.location?.origin;
+  } catch {
+    return false; // no URL; requests to it fail
+  }
 }

@@ -108,7 +108,7 @@ export class LogQueue {
   /**
    * Send the lines by requests that outlive the page, as many as browsers accept. They stay in the queue.
    *
-   * The oldest come first: the server takes a line with a lower number than the last one for a repetition.
+   * The oldest come first: browsers accept a limited number of bytes from a page that ends.
    */
   sendBeacons() {
     if (this.#url === null) return;
@@ -125,8 +125,10 @@ export class LogQueue {
   /** @param {string} body */
   #sendBeacon(body) {
     const url = this.#timedUrl();
-    const headers = this.#headers; // a beacon cannot have any
-    if (Object.keys(headers).length === 0 && navigator.sendBeacon(url, body)) return;
+    const headers = this.#headers;
+    // A beacon has no headers, but without it Firefox before 133 would send nothing from a page that ends.
+    const isBeaconBetter = Object.keys(headers).length === 0 || !("keepalive" in Request.prototype);
+    if (isBeaconBetter && navigator.sendBeacon(url, body)) return;
     plainFetch(url, { method: "POST", body, headers, keepalive: true }).catch(() => {});
   }
 
