@@ -5,11 +5,13 @@ Files are read, not mapped: one that is truncated meanwhile would kill a process
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, Protocol
 
 from stringzilla import count, find, rfind
 
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats.codec import decode
 from cordboard.logs.formats.continuation import begins
 from cordboard.logs.formats.decode import is_text
 from cordboard.logs.patterns import pattern
@@ -26,8 +28,11 @@ _CRI_CHANNEL: Final = b" std"
 _JSON_CHANNEL: Final = b'"stream'  # also where the quotes are escaped
 _OF_CONTAINER: Final = pattern(rb'"stream\\{0,15}"\s{0,9}:\s{0,9}\\{0,15}"std(?:out|err)')
 _AGENTS_KEYS: Final = (b'_p"', b"_p\\", b"logtag")
+_AGENTS_VALUES: Final = (b'"P"', b'"P\\')
 _AGENTS_PIECE: Final = pattern(rb'(?:_p|logtag)\\{0,15}"\s{0,9}:\s{0,9}\\{0,15}"P')
 _DOCKER_LINE: Final = pattern(rb'\n\{\s{0,9}"(?:log|stream|time|attrs)"\s{0,9}:')
+_DOCKER_KEYS: Final = frozenset(("log", "stream", "time", "attrs"))
+_DOCKER_LINES: Final = 8  # so many lines are looked at for one of Docker's
 _HEAD_BYTES: Final = 64
 _LINES_BACK: Final = 64
 _SPARE_MAX: Final = 4
@@ -108,16 +113,34 @@ class Block:
 
     def _has_pieces_in_json(self) -> bool:
         """Return whether a line may be a piece: by its mark, or as in Docker's files it ends without a newline."""
-        if self.buffer.startswith(DOCKER_START):
-            return self.count(b'\\n","') < self.count(b"\n")
+        if self.buffer.startswith(DOCKER_START) and self.count(b'\\n","') >= self.count(b"\n"):
+            return False
         if _OF_CONTAINER.search(self.buffer, 0, self.size) is None:
             return False
-        has_marks = any(self.find(key) >= 0 for key in _AGENTS_KEYS)
-        if has_marks and _AGENTS_PIECE.search(self.buffer, 0, self.size):
-            return True
-        first = _DOCKER_LINE.match(b"\n" + self.part(0, _HEAD_BYTES))
-        is_dockers = first or _DOCKER_LINE.search(self.buffer, 0, self.size)
-        return bool(is_dockers) and self.count(b'\\n"') < self.count(b"\n")
+        return self._has_agents_piece() or self._has_dockers_piece()
+
+    def _has_agents_piece(self) -> bool:
+        marks = (_AGENTS_KEYS, _AGENTS_VALUES)  # to find them costs less than the pattern does
+        return (
+            all(any(self.find(mark) >= 0 for mark in either) for either in marks)
+            and _AGENTS_PIECE.search(self.buffer, 0, self.size) is not None
+        )
+
+    def _has_dockers_piece(self) -> bool:
+        return self.count(b'\\n"') < self.count(b"\n") and any(
+            map(_is_dockers, islice(self._dockers_lines(), _DOCKER_LINES))
+        )
+
+    def _dockers_lines(self) -> Iterator[bytes]:
+        """Yield lines that begin as Docker's do; an agent's may do so, too."""
+        if _DOCKER_LINE.match(b"\n" + self.part(0, _HEAD_BYTES)):
+            yield self._line_at(0)
+        for found in _DOCKER_LINE.finditer(self.buffer, 0, self.size):
+            yield self._line_at(found.start() + 1)
+
+    def _line_at(self, start: int) -> bytes:
+        end = self.find(b"\n", start)
+        return self.part(start, end if end >= 0 else self.size)
 
     @property
     def is_own(self) -> bool:
@@ -238,6 +261,14 @@ class FileByteReader:
     def _note(self, count: int, asked: int) -> None:
         if count < asked:
             self.damage = Shortfall("truncated", "the file was truncated while it was read")
+
+
+def _is_dockers(line: bytes) -> bool:
+    """Return whether `line` has no other keys than Docker writes."""
+    try:
+        return bool(decode(line).keys() <= _DOCKER_KEYS)
+    except (ValueError, RecursionError):
+        return False
 
 
 Past = Callable[[int], int]
