@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,28 @@ def test_what_is_held_for_the_sake_of_order_is_bounded(monkeypatch: pytest.Monke
     assert sorted(found) == sorted([*moments, early])
     assert [key for key in found if key != early] == moments
     assert statistics.counts["late"] == 1
+
+
+def test_entries_of_one_time_are_not_all_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that holds too much gives it out, also where all of it was said within one millisecond."""
+    monkeypatch.setattr(merge, "HELD_MAX_BYTES", 4000)
+    monkeypatch.setattr(merge, "_MANY_ENTRIES", 10)
+    moment = at(1000.123456).encode()
+    read = given = most = 0
+
+    def batches() -> Iterator[Batch]:
+        nonlocal read
+        for n in range(0, 1000, 20):
+            read += 20
+            yield Batch(Listed([moment] * 20, [b"%4d" % m * 25 for m in range(n, n + 20)]), moment)
+
+    statistics = Statistics()
+    for items in merged([Lane(0, batches(), 3600.0)], statistics):
+        most = max(most, read - given)
+        given += len(items)
+    assert given == 1000
+    assert most <= 120
+    assert statistics.counts["late"] == 0
 
 
 def test_long_texts_of_equal_time_are_not_late(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ class Lane:
         low: No entry that comes is earlier.
         ended: Nothing more comes.
         newest: The time of the newest entry that is held.
+        full: Whether it holds too much for memory.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Lane:
         self.newest = LOWEST
         self._parts: list[Part] = []
         self._fetched: Batch | None = None
-        self._full = False
+        self.full = False
         self._begun = False
         self._read_to = LOWEST
         self._batches = iter(batches)
@@ -160,8 +161,8 @@ class Lane:
     def _limit(self) -> None:
         """Give out what is held where it is too much for memory; what is earlier then comes late."""
         held = sum(part.lines.part(part.taken, len(part.lines)).nbytes for part in self._parts)
-        self._full = held > HELD_MAX_BYTES
-        if self._full:
+        self.full = held > HELD_MAX_BYTES
+        if self.full:
             self.low = max(self.low, self.newest)
 
     def _disorder_s(self, batch: Batch) -> float:
@@ -187,7 +188,7 @@ class Lane:
     def take(self, before: bytes) -> list[Part]:
         """Return, and forget, the entries that are earlier than the key `before`."""
         # Where too much is held, `low` is the newest of it, which has to go, too.
-        full, self._full = self._full, False
+        full, self.full = self.full, False
         taken = []
         for part in self._parts:
             find = part.lines.until if full else part.lines.before
@@ -226,7 +227,9 @@ def merged(
         spread(Lane.fetch, hungry, hands)
         for lane in hungry:
             lane.load(counting, whole=whole)
-        low = _same_moment(min(map(_low, [*live, *asleep[-1:]])))
+        low = min(map(_low, [*live, *asleep[-1:]]))
+        if not any(lane.full for lane in live):  # one that is gives out all that it holds
+            low = _same_moment(low)
         parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:
             continue
