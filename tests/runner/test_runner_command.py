@@ -439,6 +439,25 @@ class TestDrain:
         assert (record.state, record.attempt, record.recovery) == ("queued", 1, "draining")
         assert record.epoch > launch.epoch
 
+    @pytest.mark.parametrize("status", [0, 1])
+    async def test_session_of_a_bot_that_exits_on_sigterm_is_handed_over(
+        self, plane: Processes, store: RedisStore, status: int
+    ) -> None:
+        """A bot that is blocked does not learn that it is stopped; what it then reports is no end."""
+        text = "import signal, sys, time\nasync def bot(args):\n"
+        text += f"    signal.signal(signal.SIGTERM, lambda *_: sys.exit({status}))\n"
+        text += "    print('blocked', flush=True)\n    while True:\n        time.sleep(0.05)\n"
+        (plane.directory / "blocked.py").write_text(text)
+        part = plane.spawn("runner", "--bot", "blocked.py", "--grace", "0")
+        await ready(part)
+        runner = Runner(part, store, new_client())
+        launch = await runner.run("")
+        await until(lambda: "blocked" in str(runner.lines(launch)))
+        part.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(part.ended, 40) == 0
+        record = await store.session(launch.session_id)
+        assert (record.state, record.recovery) == ("queued", "draining")
+
     @pytest.mark.parametrize(
         ("end", "reason"),
         [("", "bot_finished"), ("raise ValueError('expected error')", "bot_crashed")],

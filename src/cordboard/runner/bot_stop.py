@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from cordboard.emit import get_logger
 from cordboard.runner.control_channel import ControlChannel
+from cordboard.runner.pipes import DRAINING
 
 # How long a bot may take to handle its cancellation, for example to leave its room.
 CANCEL_GRACE_S: Final = 5.0
@@ -33,6 +34,13 @@ class BotProcess(Protocol):
         """Wait for the end of the process; return whether it came in time."""
 
 
+def terminate(bot: BotProcess, channel: ControlChannel, reason: str) -> None:
+    """Send SIGTERM. What a bot reports because of it does not end a session that goes on elsewhere."""
+    if reason == DRAINING:
+        channel.ignore_end()
+    bot.signal(signal.SIGTERM)
+
+
 async def stop_in_steps(
     bot: BotProcess, channel: ControlChannel, reason: str, grace_s: float, *, imports_bot: bool
 ) -> None:
@@ -48,13 +56,13 @@ async def stop_in_steps(
     await channel.send_stop(reason)
     if imports_bot and not channel.is_loaded.is_set():
         log.info("The bot file is still being imported; sending SIGTERM", pid=bot.pid)
-        bot.signal(signal.SIGTERM)
+        terminate(bot, channel, reason)
     elif not await bot.is_gone_within(grace_s):
         if channel.end_report is None:
             log.warning("The bot ignores its cancellation; sending SIGTERM", pid=bot.pid)
         else:
             log.warning("The bot's exit handlers are still running; sending SIGTERM", pid=bot.pid)
-        bot.signal(signal.SIGTERM)
+        terminate(bot, channel, reason)
     if not await bot.is_gone_within(min(TERM_GRACE_S, grace_s)):
         log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=bot.pid)
         bot.signal(signal.SIGKILL)

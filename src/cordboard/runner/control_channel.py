@@ -74,6 +74,7 @@ class ControlChannel:
         self.is_user_absent = asyncio.Event()
         self.is_end_reported = asyncio.Event()
         self.end_report: EndReport | None = None
+        self._ignores_end = False
         self._lag_ms = 0.0
         self._lag_reported_at = time.monotonic()
         self._has_gone = asyncio.Event()
@@ -186,6 +187,10 @@ class ControlChannel:
         self.end_report = report
         self.is_end_reported.set()
 
+    def ignore_end(self) -> None:
+        """Keep the end report as it is from now on: the process is being ended."""
+        self._ignores_end = True
+
     def close(self) -> None:
         """Close the channel; requests that wait for an answer fail."""
         self._writer.close()
@@ -207,7 +212,7 @@ class ControlChannel:
             self._on_context(message["context"])
         elif "absent" in message:
             self.is_user_absent.set()
-        elif "ended" in message:
+        elif "ended" in message and not self._ignores_end:
             detail = (message.get("detail") or "")[:DETAIL_CHARS] or None
             is_out_of_memory = message.get("out_of_memory") is True
             report = EndReport(message["ended"], detail, "early" in message, is_out_of_memory)
