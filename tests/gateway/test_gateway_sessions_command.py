@@ -104,14 +104,17 @@ TAKEN = {
 
 
 @pytest.mark.parametrize(
-    ("item", "words"),
+    ("status", "item", "words"),
     [
         (
+            "running",
             {**TAKEN, "sign": "the runner's port is closed", "takenBy": "r2", "silenceMs": 1234},
             "the runner r1 died; the runner's port is closed; attempt 2; taken by r2; no bot ran for 1.23 s",
         ),
-        (TAKEN, "the runner r1 died; attempt 2; not taken yet"),
+        ("starting", TAKEN, "the runner r1 died; attempt 2; not taken yet"),
+        ("ended", TAKEN, "the runner r1 died; attempt 2"),
         (
+            "ended",
             {**TAKEN, "cause": "draining", "attempt": 1, "takenBy": "r2", "silenceMs": 90},
             (
                 "the runner r1 was stopped, and handed the session over; the runner announced it;"
@@ -119,15 +122,18 @@ TAKEN = {
             ),
         ),
         (
+            "queued",
             {**TAKEN, "cause": "died", "sign": "the runner does not answer"},
             "the runner r1 died; the lease ran out; the runner does not answer; attempt 2; not taken yet",
         ),
     ],
 )
-def test_take_over_tells_what_died_and_who_continued(item: dict[str, Any], words: str) -> None:
+def test_take_over_tells_what_died_and_who_continued(
+    status: str, item: dict[str, Any], words: str
+) -> None:
     """A session shows each of its take-overs with how it was known, and for how long no bot ran."""
     session = {
-        "sessionId": "s", "status": "running", "createdAt": "2026-11-23T10:00:00Z",
+        "sessionId": "s", "status": status, "createdAt": "2026-11-23T10:00:00Z",
         "stages": {"running": "2026-11-23T10:00:21Z"}, "takeOvers": [item],
     }  # fmt: skip
     (row,) = [line for line in sessions._details(session).splitlines() if "epoch 3" in line]

@@ -211,6 +211,8 @@ def _details(session: dict[str, Any]) -> str:
         for name, at in session["stages"].items()
     ]
     taken = [_take_over(item) for item in session.get("takeOvers", ())]
+    if taken and session["status"] in {"queued", "starting"}:
+        taken[-1] = taken[-1][0], f"{taken[-1][1]}; not taken yet"
     heads = [("take-overs", "")] if taken else []
     build = [(f"  {name}", value) for name, value in session.get("build", {}).items()]
     fields += [("build", ""), *build] if build else []
@@ -231,7 +233,7 @@ def _take_over(item: dict[str, Any]) -> tuple[str, str]:
         f"{_output.format_local_time(item['at'])}  {taken.died_words}",
         *([known] if known else []),
         f"attempt {item['attempt']}",
-        f"taken by {item['takenBy']}" if "takenBy" in item else "not taken yet",
+        *([f"taken by {item['takenBy']}"] if "takenBy" in item else []),
         *([f"no bot ran for {silence_ms / 1000:.2f} s"] if silence_ms is not None else []),
     ]
     return f"  epoch {item['epoch']}", "; ".join(words)
