@@ -1,10 +1,12 @@
 """Files that are no plain text: read where that is possible, else named."""
 
+import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from logs.logs_support import ask, encoded, reasons, record, write_lines
+from logs.logs_support import ask, at, encoded, reasons, record, write_lines
 
 LINES = [encoded(record(n, seq=n + 1, message="gr\u00fc\u00dfe \U0001f44b")) for n in range(3000)]
 
@@ -44,6 +46,14 @@ def test_utf16_that_is_cut_is_named(tmp_path: Path) -> None:
         ("web.logo", False),
         ("lastlog", False),
         ("data.tar", False),
+        ("web.log.old", True),
+        ("web.log.2026-11-23T10.zip", True),
+        ("web.log-20261123.lz4", True),
+        ("0.log", True),
+        ("gateway.jsonl.idx", False),
+        ("web.log.db", False),
+        ("web.log.pos", False),
+        ("000003.log", False),
     ],
 )
 def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, name: str, is_log: bool) -> None:
@@ -54,3 +64,22 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, name: str, is_log: b
     assert answer.raws == LINES
     assert answer.coverage.complete is not is_log
     assert reasons(answer) == ({"unreadable"} if is_log else set())
+
+
+@pytest.mark.parametrize(("hours", "is_complete"), [(2, True), (0.5, False), (-1, False)])
+def test_an_old_log_that_cannot_be_read_is_only_noted(
+    tmp_path: Path, hours: float, is_complete: bool
+) -> None:
+    """What was last written an hour before the window has none of its lines."""
+    write_lines(tmp_path / "voice.jsonl", LINES)
+    path = tmp_path / "old-logs.zip"
+    path.write_bytes(b"PK\x03\x04\x14\x00\x08\x00\x01\x02\x03\x00" * 50)
+    written = datetime.fromisoformat(at(1000)).timestamp() - hours * 3600
+    os.utime(path, (written, written))
+    answer = ask(tmp_path, since=at(1000))
+    assert answer.raws == LINES[1000:]
+    assert answer.coverage.complete is is_complete
+    noted = f"{path}: skipped, last written before the window."
+    assert (noted in answer.coverage.notes) is is_complete
+    assert reasons(ask(tmp_path)) == {"unreadable"}
+    assert reasons(ask(tmp_path, since=at(1000), exact=True)) == {"unreadable"}

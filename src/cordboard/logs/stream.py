@@ -228,7 +228,7 @@ class Track:
         its start: it is passed over where its file was last written before the window.
         """
         if not self.byte_reader.can_seek:
-            self.passed_over = self.modified < shifted(since, -_SLACK_MAX_S)
+            self.passed_over = is_before(self.modified, since)
             return (0, 0) if self.passed_over else (0, None)
         windowed = since > LOWEST or until < HIGHEST
         if self.size <= _GRAIN_BYTES or not windowed:
@@ -363,6 +363,11 @@ class Track:
         if data.count(OWN_LINE) >= len(lines):
             return disorder_s([line[OWN_KEY] for line in lines])
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
+
+
+def is_before(modified: bytes, since: bytes) -> bool:
+    """Return whether a file that was last written at the key `modified` has no line of a window from `since` on."""
+    return modified < shifted(since, -_SLACK_MAX_S)
 
 
 def service_of(name: str) -> str:

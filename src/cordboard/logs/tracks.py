@@ -12,14 +12,15 @@ from cordboard.logs.parallel import spread
 from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.stream import Track
+from cordboard.logs.stream import Track, is_before
 
 _FETCHERS: Final = 16  # remote streams that are fetched at once
 
-# The name of a log, or of an archive of logs: `app.log.1.lz4`, `logs.zip`.
+_PACKED: Final = r"\.(?:zip|lz4|7z|tar|br|rar|sz|lzma|lz|z"
+# The name of a log, or of an archive of logs: `app.log.1.lz4`, `logs.zip`. A database has a `000003.log`.
 _LOG_NAME: Final = pattern(
-    r"(?i)\.(?:log|jsonl|ndjson)(?![a-z])"
-    r"|(?<![a-z])(?:sys)?logs?(?![a-z]).*\.(?:zip|lz4|7z|tar|br|rar|sz|lzma|lz|z)$"
+    rf"(?i)^(?!\d{{6}}\.log$).*\.(?:log|jsonl|ndjson)(?:[._-]?\d[\d.T_-]*)?(?:{_PACKED}|gz|zst|xz|bz2|old|bak))?$"
+    rf"|(?<![a-z])(?:sys)?logs?(?![a-z]).*{_PACKED})$"
 )
 
 Progress = Callable[[int], None]
@@ -99,15 +100,21 @@ class Tracks:
         """Take in `file`, a stream whose bytes `byte_reader` has; return its track, None where it is no text."""
         self._files.append(file)
         if not file.is_text:
-            if _LOG_NAME.search(file.name.rpartition("/")[2]):
-                why = Shortfall("unreadable", "it is not a text, nor packed in a form that is read")
-                self._failed.append(Answer(file.name, file.kind, shortfalls=(why,)))
-            else:
-                self.notes.append(f"{file.name}: skipped, not a text file.")
+            self._skip(file)
             return None
         track = Track(file.name, file.kind, byte_reader, self.formats, file.modified)
         self.found.append(track)
         return track
+
+    def _skip(self, file: Stream) -> None:
+        """Take note of `file`, which is no text: it may be a log that has lines of the window."""
+        if not _LOG_NAME.search(file.name.rpartition("/")[2]):
+            self.notes.append(f"{file.name}: skipped, not a text file.")
+        elif not self.query.exact and is_before(file.modified, self.query.first):
+            self.notes.append(f"{file.name}: skipped, last written before the window.")
+        else:
+            why = Shortfall("unreadable", "it is not a text, nor packed in a form that is read")
+            self._failed.append(Answer(file.name, file.kind, shortfalls=(why,)))
 
     def let_go(self, track: Track) -> None:
         """Close the file of `track`, which was deleted, so that its space is free again."""
