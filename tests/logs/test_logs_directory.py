@@ -567,6 +567,8 @@ def test_names_of_services() -> None:
     assert service_of("0.log") == "0"
     assert service_of("http://loki:3100") == "loki"
     assert service_of("https://…@logs.example:443/a.b/c") == "logs.example"
+    assert service_of("http://[::1]:3100") == "::1"
+    assert service_of("https://…@[fd00::7]/a") == "fd00::7"
     assert service_of("http://127.0.0.1:3100: pods bot-call-7-*") == "127.0.0.1"
     assert Track("a/bot.jsonl", "file", FileByteReader(-1, 0), Formats()).service == "bot"
 

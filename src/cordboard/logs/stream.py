@@ -378,7 +378,9 @@ def service_of(name: str) -> str:
     """
     _, is_url, address = name.partition("://")
     if is_url:
-        return address.partition("/")[0].rpartition("@")[2].partition(":")[0] or name
+        host = address.partition("/")[0].rpartition("@")[2]
+        is_literal = host.startswith("[")  # an IPv6 address
+        return (host[1:].partition("]")[0] if is_literal else host.partition(":")[0]) or name
     folder, base = os.path.split(name.partition(" (")[0])
     first, *rest = [part for part in base.split(".") if part] or [""]
     if set(first) <= _DIGITS and rest and (parent := os.path.basename(folder)):
