@@ -35,7 +35,12 @@ _OPTIONAL_KEYS = (
 
 _STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
-_PORTS = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}
+# A rule of a policy without ports permits all of them.
+_PORTS = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 1, "maximum": 65535},
+    "minItems": 1,
+}
 _TEXTS_BY_NAME = {"type": "object", "additionalProperties": {"type": "string"}}
 # The API refuses a rollout that may neither add nor remove a pod, and a budget of 0 % would hold every drain back.
 _SHARE = {

@@ -95,6 +95,9 @@ def test_door_needs_a_host(component: str) -> None:
         {"runner": {"maxUnavailable": "0%"}},
         {"coldRunners": {"memory": "1 GB"}},
         {"networkPolicies": {"privateNetworks": ["10.0.0.1"]}},
+        {"networkPolicies": {"dnsPorts": []}},
+        {"networkPolicies": {"apiPorts": []}},
+        {"networkPolicies": {"redisPorts": []}},
     ],
     ids=str,
 )
