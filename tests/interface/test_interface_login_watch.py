@@ -89,6 +89,20 @@ async def test_login_that_is_used_elsewhere_keeps_the_live_page(staffed: Site) -
     assert (await asyncio.wait_for(following, 60))[-2:] == LAST
 
 
+async def test_login_that_another_replica_renewed_keeps_the_live_page(staffed: Site) -> None:
+    """This one sees the new cookie, and may not renew it again."""
+    boss = await staffed.browser().sign_in(BOSS)
+    following = await followed(staffed, boss)
+    later(staffed, RENEWED_AFTER_S + 1)
+    assert (await boss.ask("GET", "/rooms/demo"))[0] == 200
+    staffed.app.state.login._renewed.clear()  # as if the other replica had renewed it
+    assert (await boss.ask("GET", "/rooms/demo"))[0] == 200
+    later(staffed, BY_NAME.idle_s - 10)
+    await asyncio.sleep(0.3)
+    assert not following.done()
+    following.cancel()
+
+
 async def test_lost_role_ends_the_live_page(staffed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are for operators, also those to come."""
     boss = await staffed.browser().sign_in(BOSS)
@@ -107,6 +121,16 @@ async def test_events_of_a_call_end_with_a_sign_out_only(staffed: Site) -> None:
     later(staffed, -BY_NAME.age_s - 1)
     await boss.ask("POST", "/logout")
     assert (await asyncio.wait_for(following, 60))[-2:] == LAST
+
+
+async def test_events_of_a_call_do_not_ask_the_proxy_again(staffed: Site) -> None:
+    """The proxy's login may have ended, and the page would end a call whose media go on."""
+    staffed.app.state.identity.stream_s = 0.0
+    boss = await staffed.browser().sign_in(BOSS)
+    following = await followed(staffed, boss, "events")
+    await asyncio.sleep(0.3)
+    assert not following.done()
+    following.cancel()
 
 
 async def test_proxy_that_authenticates_people_is_asked_again(staffed: Site) -> None:

@@ -196,10 +196,7 @@ class LoginCookies:
             secure: Whether the browser used TLS.
         """
         if self._wall() - login.signed > RENEWED_AFTER_S:
-            self._renewed[login.key] = int(self._wall())
-            self._renewed.move_to_end(login.key)
-            if len(self._renewed) > RENEWED_MAX:
-                self._renewed.popitem(last=False)
+            self._note(login.key, int(self._wall()))
             self._set_cookie(response, login, secure=secure)
 
     def sign_out(self, login: ValidLogin | None, response: Response, *, secure: bool) -> None:
@@ -231,6 +228,13 @@ class LoginCookies:
         signed = max(login.signed, self._renewed.get(login.key, 0))
         return not needs_fresh or self._is_within(login.since, signed)
 
+    def _note(self, key: str, signed: int) -> None:
+        """Remember when a login's cookie was last signed."""
+        self._renewed[key] = max(signed, self._renewed.get(key, 0))
+        self._renewed.move_to_end(key)
+        if len(self._renewed) > RENEWED_MAX:
+            self._renewed.popitem(last=False)
+
     def _is_within(self, since: int, signed: int) -> bool:
         """Return whether a login is within its limits."""
         now = self._wall()
@@ -241,6 +245,7 @@ class LoginCookies:
     def _valid(self, content: _CookieContent) -> ValidLogin | None:
         if content.key in self._ended or not self._is_within(content.since, content.signed):
             return None
+        self._note(content.key, content.signed)  # another replica may have renewed it
         account = Account(content.user_id, content.name, content.account, content.groups)
         return ValidLogin(content.key, account, content.since, content.signed)
 

@@ -5,6 +5,7 @@ login, or a role.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -43,7 +44,7 @@ class LoginWatch:
         self._person = person
         self._stopping = stopping
         self._needs_fresh = needs_fresh
-        self._until = time.monotonic() + self._identity.stream_s
+        self._until = time.monotonic() + self._identity.stream_s if needs_fresh else math.inf
 
     @property
     def is_signed_in(self) -> bool:
