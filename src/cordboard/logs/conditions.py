@@ -7,9 +7,10 @@
     OP          =  !=  <  <=  >  >=  and  ~  !~  (a regular expression is, or is not, found)
     VALUE       a number, true, false, null, "a text", 'a text', or a bare word
 
-Levels compare by rank. A number that is not in quotes is also a text: it compares as a number with a field that has
-a number, and as the text that was written with a field that has a text (``boot = 12345678``). A field that is missing,
-or of another kind than the value, fulfils nothing but ``!=``, ``!~``, ``= null`` and ``not``.
+Levels compare by rank. A number that is not in quotes compares as a number with a field that has a number. For ``=``,
+``!=``, ``in``, ``~`` and ``!~`` it is also the text that was written, for a field that has a text
+(``boot = 12345678``); ``<``, ``<=``, ``>`` and ``>=`` compare it with numbers alone. A field that is missing, or of
+another kind than the value, fulfils nothing but ``!=``, ``!~``, ``= null`` and ``not``.
 """
 
 import operator
@@ -190,6 +191,8 @@ class _Parser:
 
         def test(record: Mapping[str, Any]) -> bool:
             found = _value_at(record, path)
+            if isinstance(value, Number) and isinstance(found, str):
+                return False
             wanted = _of_its_kind(found, value)
             return wanted is not None and compare(found, wanted)
 
