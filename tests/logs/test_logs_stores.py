@@ -372,37 +372,3 @@ def test_user_who_may_not_count_reads(in_cloudwatch: Put, region: CloudWatchDoub
     answer = ask_source(source, session="call-7", **WINDOW)
     assert answer.raws
     assert not reasons(answer) & LOSSES
-
-
-@pytest.mark.parametrize(
-    ("ages_s", "event", "until", "expected"),
-    [
-        ((300, 200), None, None, True),
-        ((300, 200), "session.ended", None, False),
-        ((200, 5), "session.ended", None, True),
-        ((300, 200), None, 150, False),
-        ((300, 200), None, 20, True),
-    ],
-)
-@pytest.mark.parametrize("session", [None, "call-7"])
-def test_lines_that_may_still_arrive_are_named(
-    put: Put,
-    ages_s: tuple[int, int],
-    event: str | None,
-    until: int | None,
-    expected: bool,
-    session: str | None,
-) -> None:
-    """A window that ends now is not settled, nor is a session unless its end was logged a while ago."""
-    now = time.time() - START.timestamp()
-    ends: list[dict[str, Any]] = [{}, {"event": event} if event else {}]
-    said = [
-        record(now - age_s, seq=seq, session="call-7", **end)
-        for seq, (age_s, end) in enumerate(zip(ages_s, ends, strict=True), 1)
-    ]
-    source = put([bytes(encoded(one)) for one in said])
-    ending = {"until": at(now - until)} if until else {}
-    answer = ask_source(source, session=session, since=at(now - 1000), **ending)
-    is_expected = expected or (session is None and until is None)
-    assert ("not_settled" in reasons(answer)) is is_expected
-    assert len(answer.lines) == 2

@@ -46,9 +46,7 @@ def lost_in_stores(
     for store in tracks:
         if store.kind != _STORE or not all(map(_is_settling, store.all_shortfalls())):
             continue
-        end = until
-        if store.all_shortfalls():
-            end = min(end, shifted(timestamp(datetime.now(UTC)).encode(), -_SETTLING_S))
+        end = min(until, shifted(timestamp(datetime.now(UTC)).encode(), -_SETTLING_S))
         lost = [gap for node in nodes for gap in _not_held(node, store, facts)]
         certain = _within(lost[:_NAMED_MAX], nodes, since, end)
         for gap, node in certain:

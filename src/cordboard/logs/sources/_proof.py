@@ -18,6 +18,7 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.codec import decode
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.sequence import Gap
+from cordboard.logs.session import BEGINNINGS, is_read
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
 from cordboard.logs.survey import Run, runs_of
 from cordboard.logs.timestamps import own_key, tail_at
@@ -25,6 +26,10 @@ from cordboard.logs.timestamps import own_key, tail_at
 SESSION_ENDED: Final = "session.ended"
 # As far as `cordboard.logs.search` looks around a session's own lines.
 _MARGIN_NS: Final = 2 * NANOSECONDS
+# The last lines of a session come up to so long after its end; a later one is of a further stay.
+_STRAGGLERS_NS: Final = 5 * NANOSECONDS
+# A session begins with one of its first lines: in another process's log they may stand before it.
+_BEGINNING_NS: Final = 60 * NANOSECONDS
 # How far around the session numbers are counted, so that what lies beside its first and last line is known, and how
 # far around that a missing one is looked for: the threads of a process may number lines in another order than they
 # time them.
@@ -70,7 +75,9 @@ class Traces(NamedTuple):
         traces: Its traces.
         span: The time of its first line, and of its last.
         near: Its time with a margin, in whole seconds.
-        is_over: Whether its end was logged.
+        newest: The time of its last line but those of requests that only read, as of its page after its end.
+        ended_ns: When its end was last logged; None where it was not, or the session went on.
+        has_begun: Whether its beginning is among its first lines.
     """
 
     named: Mapping[str, set[int]]
@@ -78,7 +85,9 @@ class Traces(NamedTuple):
     traces: list[str]
     span: Slice
     near: Slice
-    is_over: bool
+    newest: int
+    ended_ns: int | None
+    has_begun: bool
 
 
 class Proof:
@@ -176,24 +185,40 @@ def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
         session: The session.
     """
     named: dict[str, set[int]] = {}
-    is_over = False
     hosts, traces, keys = set[str](), set[str](), list[bytes]()
+    own, begins, ends = list[bytes](), list[bytes](), list[bytes]()
     for line in lines:
         record = _own_record(line.rstrip(b"\n"))
         if record is None or record.get(SESSION_ID) != session:
             continue
         keys.append(str(record[TIMESTAMP]).encode())
+        if not is_read(record):
+            own.append(keys[-1])
+        if record.get(EVENT) in BEGINNINGS:
+            begins.append(keys[-1])
+        if record.get(EVENT) == SESSION_ENDED:
+            ends.append(keys[-1])
         named.setdefault(record[BOOT], set()).add(record[SEQ])
         if record.get(SERVICE) == "bot" and record.get(RAW) is not True:
             hosts.add(record[BOOT])
-        is_over |= record.get(EVENT) == SESSION_ENDED
         trace = record.get(TRACE_ID)
         if isinstance(trace, str) and trace.strip("0-"):
             traces.add(trace)
     if not keys:
         return None
     span = Slice(nanoseconds(min(keys)), nanoseconds(max(keys)))
-    return Traces(named, hosts, sorted(traces), span, _around(span, _MARGIN_NS), is_over)
+    first, newest = nanoseconds(min(own or keys)), nanoseconds(max(own or keys))
+    ended = nanoseconds(max(ends)) if ends else None
+    return Traces(
+        named,
+        hosts,
+        sorted(traces),
+        span,
+        _around(span, _MARGIN_NS),
+        newest,
+        None if ended is None or newest > ended + _STRAGGLERS_NS else ended,
+        bool(begins) and nanoseconds(min(begins)) <= first + _BEGINNING_NS,
+    )
 
 
 def _around(part: Slice, margin_ns: int) -> Slice:

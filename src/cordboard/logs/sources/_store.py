@@ -12,14 +12,15 @@ from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Final
+from typing import ClassVar, Final
 
 from cordboard.contract.record import BOOT, SESSION_ID, TRACE_ID
-from cordboard.logs.coverage import MAY_ARRIVE, Shortfall
+from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources._proof import Count, Proof, Runs, traces_of
+from cordboard.logs.sources._bounds import Cut, Delay
+from cordboard.logs.sources._proof import Count, Proof, Runs, Traces, traces_of
 from cordboard.logs.sources._slices import (
     NANOSECONDS,
     Slice,
@@ -51,7 +52,12 @@ class StoreSource(Source):
         overlap_s: How late lines may arrive, in seconds: so far back each request reads while following, and a window
             that ends later is not settled.
         poll_s: The seconds between two requests while following.
+
+    Attributes:
+        counts_delay: Whether a window that ends now is incomplete even if all of its lines are older than the delay.
     """
+
+    counts_delay: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -150,17 +156,21 @@ class StoreSource(Source):
         if query.first == LOWEST and self.lookback_s:
             back = length_words(self.lookback_s)
             sentences.insert(0, f"Lines of the last {back} were read; --since reads further back.")
-        note = " ".join(filter(None, sentences))
-        if note and (note := f"{self.name}: {note}") not in self._notes:
+        if note := " ".join(filter(None, sentences)):
+            self.note(note)
+
+    def note(self, text: str) -> None:
+        """Keep sentences for the coverage, once."""
+        if (note := f"{self.name}: {text}") not in self._notes:
             self._notes.append(note)
 
     def notes(self) -> Sequence[str]:
-        """Return how far back was read where the query did not say so, and the store's limits."""
+        """Return how far back was read where the query did not say so, the store's limits, and what may be late."""
         return self._notes
 
-    def left_out(self, window: Slice) -> Iterator[Shortfall]:  # noqa: ARG002 - few stores do
-        """Yield what the store leaves out of `window` without a word."""
-        yield from ()
+    def cut(self, window: Slice) -> Cut | None:  # noqa: ARG002 - few stores do
+        """Return what the store leaves out of `window` without a word, if anything."""
+        return None
 
     def streams(self, query: Query) -> Iterable[Stream]:
         """Return all that the query may concern, once.
@@ -203,7 +213,7 @@ class StoreStream(Stream):
         near: The time of the session, once it is known; None where the store has no line of it.
         missing: Why lines are missing.
         outage: Following: why the last request was not answered, if it was not.
-        over_at: The time of the session's last line, in nanoseconds, if its end was logged.
+        found: What the session's own lines tell; None where there are none.
         pods: The pods whose bots and runners speak of the session.
     """
 
@@ -219,7 +229,7 @@ class StoreStream(Stream):
         self.missing: list[Shortfall] = []
         self.outage: Shortfall | None = None
         self.pods: set[str] = set()
-        self.over_at: int | None = None
+        self.found: Traces | None = None
         self._is_read = False
         self._proven: Runs = {}
 
@@ -276,12 +286,21 @@ class StoreStream(Stream):
         """Yield the lines of the window; if some may still arrive, that is a reason, too."""
         window = self.source.window(self.query)
         self.source.note_bounds(self.query)
-        self.missing += self.source.left_out(window)
-        yield from self._window_lines(window)
-        last = window.end if self.over_at is None else min(window.end, self.over_at)
-        if time.time_ns() - last < self.overlap_s * NANOSECONDS:
-            detail = f"{MAY_ARRIVE} {self.overlap_s:.0f} s late; read again after that"
-            self.missing.append(Shortfall("not_settled", detail))
+        cut = self.source.cut(window)
+        if cut is not None:
+            self.missing.append(cut.why)
+        last = b""
+        for last in self._window_lines(window):
+            yield last
+        if cut is not None and cut.spares(self.query, self.found):
+            self.missing.remove(cut.why)
+            self.source.note(f"{cut.why.detail}.")
+        delay = Delay(self.overlap_s, self.source.counts_delay)
+        why = delay.reason(self.query, window, self.found, last)
+        if isinstance(why, Shortfall):
+            self.missing.append(why)
+        elif why is not None:
+            self.source.note(why)
 
     def _window_lines(self, window: Slice) -> Iterator[bytes]:
         session = self.query.session
@@ -294,7 +313,7 @@ class StoreStream(Stream):
         if found is None:
             yield from self.source.lines(window, naming, self)
             return
-        self.over_at = found.span.end if found.is_over else None
+        self.found = found
         del self.missing[before:]  # what cannot be read whole is met again
         near = found.near.within(window)
         self._tell(near)

@@ -105,7 +105,7 @@ class PodStream(JobStream):
         for pod in pods[:_PODS_MAX]:
             lines = self._own.job_lines(near, pod)
             found += self._alone(lines, _PODS_BYTES_MAX - sum(map(len, found)))
-        found.sort(key=_time_of)
+        found.sort(key=time_of)
         yield from found
 
     def _alone(self, lines: Iterator[bytes], most: int) -> list[bytes]:
@@ -120,6 +120,7 @@ class PodStream(JobStream):
         return kept
 
 
-def _time_of(line: bytes) -> bytes:
+def time_of(line: bytes) -> bytes:
+    """Return the key of a line's time; the lowest one where it has none."""
     inner = unwrap(line.rstrip(b"\n"))
     return own_key(inner.text) or inner.key or LOWEST

@@ -86,6 +86,9 @@ class CloudWatch(StoreSource):
         poll_s: The seconds between two requests while following.
     """
 
+    # Totals of a run that was over grew for 90 s, and there is no time after which none arrives.
+    counts_delay = True
+
     def __init__(
         self,
         logs: AwsLogs,

@@ -22,6 +22,7 @@ from cordboard.contract.job_name import job_prefix
 from cordboard.contract.record import BOOT, SEQ
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
+from cordboard.logs.sources._bounds import CUT_MARGIN_NS, Cut
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_header, checked_url
 from cordboard.logs.sources._proof import Count
@@ -203,13 +204,14 @@ class Loki(StoreSource):
         """
         return f"{self.limits().words[0].upper()}{self.limits().words[1:]}."
 
-    def left_out(self, window: Slice) -> Iterator[Shortfall]:
-        """Yield that Loki leaves out what of `window` is older than the tenant may see."""
+    def cut(self, window: Slice) -> Cut | None:
+        """Return that Loki leaves out what of `window` is older than the tenant may see."""
         lookback_s = self.limits().lookback_s
         oldest = time.time_ns() - lookback_s * NANOSECONDS
-        if lookback_s and window.begin < oldest:
-            detail = f"Loki's max_query_lookback is {lookback_s} s; older lines are not returned"
-            yield Shortfall("starts_after_window", detail)
+        if not lookback_s or window.begin >= oldest - CUT_MARGIN_NS:
+            return None
+        detail = f"Loki's max_query_lookback is {lookback_s} s; older lines are not returned"
+        return Cut(oldest, Shortfall("starts_after_window", detail))
 
     def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of `window` with one of `terms`, in pieces no longer than Loki allows; `stream` asks."""
