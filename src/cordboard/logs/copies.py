@@ -20,6 +20,7 @@ from cordboard.logs.timestamps import tail_at
 
 if TYPE_CHECKING:
     from cordboard.logs.scan import Batch
+    from cordboard.logs.stream import Track
 
 _ROUNDED: Final = b"000Z"
 _MILLISECOND: Final = slice(0, KEY_BYTES - len(_ROUNDED))
@@ -28,6 +29,7 @@ Item = tuple[bytes, bytes, int, bool]
 """A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
 
 _key = itemgetter(0)
+_END_BYTES: Final = 4096  # files of one size with the same bytes at both ends are copies
 
 
 _ANY: Final = Origin()
@@ -50,6 +52,43 @@ class Counting(Protocol):
 
     def differ(self, item: Item) -> None:
         """Take note that `item`, which is left out, has other content than the line that it is a copy of."""
+
+
+def origins_of(tracks: Sequence["Track"]) -> list[Origin]:
+    """Return whose lines each of `tracks` has; a file and a copy of it in its folder are of one origin."""
+    same: dict[Origin, Origin] = {}
+
+    def known(origin: Origin) -> Origin:
+        while origin in same:
+            origin = same[origin]
+        return origin
+
+    for alike in _of_one_size(tracks):
+        first: dict[tuple[bytes, bytes], Origin] = {}
+        for track in alike:
+            if (ends := _ends(track)) is not None:
+                one, other = first.setdefault(ends, track.origin), track.origin
+                if known(one) != known(other):
+                    same[known(other)] = known(one)
+    return [known(track.origin) for track in tracks]
+
+
+def _of_one_size(tracks: Sequence["Track"]) -> Iterator[list["Track"]]:
+    """Yield the plain files of one folder that have one size, where there are several."""
+    found: dict[Hashable, list[Track]] = {}
+    for track in tracks:
+        if track.kind == "file" and track.byte_reader.can_seek and track.size:
+            folder = track.name.rpartition("/")[0]
+            found.setdefault((track.source, folder, track.size), []).append(track)
+    return (alike for alike in found.values() if len(alike) > 1)
+
+
+def _ends(track: "Track") -> tuple[bytes, bytes] | None:
+    """Return the first and the last bytes of a file; None where it is one line, which two programs may say."""
+    head = track.byte_reader.read(0, _END_BYTES)
+    if len(head) == track.size and b"\n" not in head[:-1]:
+        return None
+    return head, track.byte_reader.read(max(0, track.size - _END_BYTES), _END_BYTES)
 
 
 def is_rounded(other: Other) -> bool:

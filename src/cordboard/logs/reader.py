@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.blocks import BLOCK_BYTES
-from cordboard.logs.copies import Item
+from cordboard.logs.copies import Item, origins_of
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats import Formats
@@ -219,7 +219,7 @@ class Reader:
             self.statistics,
             whole=whole,
             hands=hands,
-            origins=[track.origin for track in self.tracks],
+            origins=origins_of(self.tracks),
         )
 
     def coverage(self) -> Coverage:
