@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -235,43 +234,3 @@ def test_a_time_to_come_makes_no_line_late(tmp_path: Path, monkeypatch: pytest.M
     answer = ask(tmp_path, 2000)
     assert answer.raws == [*lines[:50], *lines[51:], lines[50]]
     assert not answer.coverage.counts
-
-
-def cri_lines(said: Sequence[tuple[str, bytes]]) -> list[bytes]:
-    """Lines of two channels as a container runtime writes them, one a millisecond."""
-    return [
-        f"{at(1 + n / 1000)[:-1]}001Z {channel} F ".encode() + text
-        for n, (channel, text) in enumerate(said)
-    ]
-
-
-_TRACE: Final = (
-    b"Traceback (most recent call last):",
-    b'  File "bot.py", line 3, in run',
-    b"ValueError: no card of call-77",
-)
-
-
-@pytest.mark.parametrize("filler", [0, 40])
-@pytest.mark.parametrize("cuts", [(1,), (2,), (1, 2), (2, 2)])
-@pytest.mark.parametrize(
-    "between",
-    [
-        b"INFO served /healthz",
-        encoded(record(1.5, seq=50)),
-        b'{"time":"2026-11-23T10:00:01.5Z","msg":"served"}',
-    ],
-)
-def test_a_traceback_around_lines_of_another_channel(
-    tmp_path: Path, between: bytes, cuts: tuple[int, ...], filler: int
-) -> None:
-    """A container's two channels are written side by side."""
-    said = [("stderr", line) for line in _TRACE]
-    for cut in sorted(cuts, reverse=True):
-        said.insert(cut, ("stdout", between))
-    own = [("stdout", encoded(record(0, seq=n + 1))) for n in range(filler)]
-    write_lines(tmp_path / "0.log", cri_lines([*own, *said, *own]))
-    trace = b"\n".join(_TRACE)
-    assert [raw for raw in ask(tmp_path).raws if b"File" in raw or b"Value" in raw] == [trace]
-    assert ask(tmp_path, session="call-77", mentions=True).raws == [trace]
-    assert ask(tmp_path, level="error").raws == [trace]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from cordboard.logs.blocks import BLOCK_BYTES, Block, blocks, cut_at
@@ -10,7 +9,6 @@ from cordboard.logs.bulk import without_carrier
 from cordboard.logs.entries import Lines, Listed, Other
 from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
-from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import Survey, ordered
 from cordboard.logs.timespec import LOWEST, seconds
@@ -30,9 +28,6 @@ _PAST_MAX: Final = 64 << 20
 # with at most 15, and 1 to 6 % with 63.
 _IN_VAIN_MAX: Final = 63
 _PAST_BACK: Final = 64 << 10  # of which the last entry that surely begins is looked for
-
-
-_offset = attrgetter("offset")
 
 
 class Batch(NamedTuple):
@@ -244,16 +239,14 @@ class Scan:
             self._watch(block)
         return list(self._hits(block, terms)) if terms else self._assembled(block)
 
-    def _assembled(
-        self, block: Block, begin: int = 0, end: int | None = None, *, more: bool = False
-    ) -> list[Entry]:
-        """Return the entries of a block, or of a part of it behind which there is more."""
+    def _assembled(self, block: Block, begin: int = 0, end: int | None = None) -> list[Entry]:
+        """Return the entries of a block, or of a part of it."""
 
         def first() -> bytes:
             return self._track.key_before(block.offset)
 
         lines = _lines(block.data[begin:end], block.offset + begin)
-        return sorted(self._assembler.entries(lines, first, more=more), key=_offset)
+        return list(self._assembler.entries(lines, first))
 
     def _others(self, block: Block, found: Survey) -> Iterator[Other]:
         """Yield the entries of a block that are not plainly ours."""
@@ -262,10 +255,8 @@ class Scan:
             if before > done:
                 self._assembler.last = found.lines.key(before - 1)
             done = before
-            for entry in self._assembled(block, begin, end, more=True):
+            for entry in self._assembled(block, begin, end):
                 yield Other(before, entry.key, entry.raw)
-        for entry in self._assembler.ended():
-            yield Other(done, entry.key, entry.raw)
         if len(found.lines) > done:
             self._assembler.last = found.lines.key(len(found.lines) - 1)
 
@@ -331,35 +322,39 @@ class Scan:
             done: What stands before that has been looked at.
         """
         hit = block.offset + start
-        channel = unwrap(block.part(start, end).rstrip()).channel
-        start = _back(block, start, done, channel)
-        end, whole = _forward(block, end, channel)
+        start = _back(block, start, done)
+        end, whole = _forward(block, end)
         offset = block.offset + start
-        lines = _lines(block.part(start, end), offset)
-        found = Assembler(self._track.formats).entries(
-            lines, lambda: self._track.key_before(offset)
+        assembler = Assembler(self._track.formats)
+        entries = list(
+            assembler.entries(
+                _lines(block.part(start, end), offset), lambda: self._track.key_before(offset)
+            )
         )
-        entries = sorted(found, key=_offset)
         if not whole and entries and entries[-1].offset > hit:  # it may go on
             end = entries.pop().offset - block.offset
         return entries, end
 
 
-def _back(block: Block, start: int, done: int, channel: bytes) -> int:
+def _made_whole(entries: list[Entry], block: Block) -> Block:
+    whole = b"".join(entry.raw + b"\n" for entry in entries)
+    return Block(whole, len(whole), block.offset)
+
+
+def _back(block: Block, start: int, done: int) -> int:
     """Return where the entry begins that the line at ``start`` is part of, at ``done`` at the latest."""
     for _ in range(_BACK_MAX):
-        line = block.part(start, block.buffer.find(b"\n", start) + 1)
-        if start <= done or begins(line, channel):
+        if start <= done or begins(block.part(start, block.buffer.find(b"\n", start) + 1)):
             break
         start = block.buffer.rfind(b"\n", 0, start - 1) + 1
     return max(start, done)
 
 
-def _forward(block: Block, end: int, channel: bytes) -> tuple[int, bool]:
+def _forward(block: Block, end: int) -> tuple[int, bool]:
     """Return where the next line stands that surely begins an entry, and whether one was found."""
-    for _ in range(_BACK_MAX if channel else _FORWARD_MAX):
+    for _ in range(_FORWARD_MAX):
         after = block.buffer.find(b"\n", end, block.size) + 1 or block.size
-        if end >= block.size or begins(block.part(end, after), channel):
+        if end >= block.size or begins(block.part(end, after)):
             return end, True
         end = after
     return end, False
@@ -383,11 +378,6 @@ def _finds(block: Block, part: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = block.find(part, at + step)
-
-
-def _made_whole(entries: list[Entry], block: Block) -> Block:
-    whole = b"".join(entry.raw + b"\n" for entry in entries)
-    return Block(whole, len(whole), block.offset)
 
 
 def _lines(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:

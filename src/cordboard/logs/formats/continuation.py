@@ -50,14 +50,9 @@ class Entry(NamedTuple):
 class _Open:
     """An entry that may go on."""
 
-    __slots__ = (
-        *("channel", "ended", "in_trace", "json", "key", "offset", "parts", "takes_trace"),
-        "timed",
-    )
+    __slots__ = ("ended", "in_trace", "json", "key", "offset", "parts", "takes_trace", "timed")
 
-    def __init__(self, key: bytes, offset: int, inner: Inner, *, timed: bool) -> None:
-        text = inner.text
-        self.channel = inner.channel
+    def __init__(self, key: bytes, offset: int, text: bytes, *, timed: bool) -> None:
         self.key = key
         self.timed = timed
         self.offset = offset
@@ -81,13 +76,12 @@ class Assembler:
         last: The time of the newest entry that said one; what untimed lines get.
     """
 
-    __slots__ = ("_formats", "_newest", "_open", "_pieces", "last")
+    __slots__ = ("_formats", "_open", "_pieces", "last")
 
     def __init__(self, formats: Formats) -> None:
         self.last: bytes | None = None
         self._formats = formats
-        self._open: dict[bytes, _Open] = {}  # for each channel
-        self._newest: _Open | None = None
+        self._open: _Open | None = None
         self._pieces: dict[bytes, tuple[int, bytes | None, list[bytes]]] = {}
 
     @property
@@ -96,20 +90,13 @@ class Assembler:
         return bool(self._pieces)
 
     def entries(
-        self,
-        lines: Iterable[tuple[int, bytes]],
-        first: Callable[[], bytes],
-        *,
-        more: bool = False,
+        self, lines: Iterable[tuple[int, bytes]], first: Callable[[], bytes]
     ) -> Iterator[Entry]:
         """Yield the entries of whole lines; pieces without an end are held back until `rest`.
-
-        An entry of one channel comes when its last line has been seen: lines of another one may stand between its own.
 
         Args:
             lines: Offset and bytes of each.
             first: Asked for the time of what stands before the first timed entry.
-            more: Others of their lines come with the next call, so that the entries of channels are held back.
         """
         for offset, line in lines:
             # Most lines are these. Nothing continues them: only an error has a traceback behind it.
@@ -121,8 +108,9 @@ class Assembler:
                 and OWN_ERROR not in line
                 and not self._pieces
             ):
-                if self._open:
-                    yield from self._interrupted(b"")
+                if self._open is not None:
+                    yield self._open.done()
+                    self._open = None
                 self.last = key
                 yield Entry(key, line, offset, timed=True)
                 continue
@@ -134,41 +122,22 @@ class Assembler:
                 begin, inner = whole
                 for text in parted(inner.text):
                     yield from self._taken(begin, inner._replace(text=text), first)
-        yield from self.ended(more=more)
-
-    def ended(self, *, more: bool = False) -> Iterator[Entry]:
-        """Yield the entries that are open; with `more` only what is of no channel."""
-        for channel in [channel for channel in self._open if not (more and channel)]:
-            yield self._open.pop(channel).done()
-
-    def _interrupted(self, by: bytes) -> Iterator[Entry]:
-        """Yield what a line of the channel `by` ends: all but a traceback in another channel."""
-        for channel, open_ in list(self._open.items()):
-            if channel == by or not open_.in_trace or open_.ended:
-                yield self._open.pop(channel).done()
+        if self._open is not None:
+            yield self._open.done()
+            self._open = None
 
     def _taken(self, begin: int, inner: Inner, first: Callable[[], bytes]) -> Iterator[Entry]:
         """Take one line; yield the entry that it ends."""
-        open_ = self._open.get(inner.channel) or self._before(inner.text)
-        if open_ is not None and _continues(open_, inner.text):
-            self._open.pop(open_.channel, None)
-            open_.channel = inner.channel
-            self._open[inner.channel] = open_
-            return
-        yield from self._interrupted(inner.channel)
+        if self._open is not None:
+            if _continues(self._open, inner.text):
+                return
+            yield self._open.done()
+            self._open = None
         if inner.text.strip():
-            self._newest = self._open[inner.channel] = self._begun(begin, inner, first)
-
-    def _before(self, text: bytes) -> _Open | None:
-        """Return the record at level error, of another channel, whose traceback a line may begin."""
-        newest = self._newest
-        if newest is None or not newest.json or not text.startswith(_TRACE_STARTS):
-            return None
-        return newest if self._open.get(newest.channel) is newest else None
+            self._open = self._begun(begin, inner, first)
 
     def rest(self) -> Iterator[Entry]:
-        """Yield what is open, and pieces whose end never came."""
-        yield from self.ended()
+        """Yield pieces whose end never came."""
         for offset, key, parts in self._pieces.values():
             at = key or self.last
             if at is not None:
@@ -191,7 +160,7 @@ class Assembler:
         if said is not None:
             self.last = said
         key = said or self.last or first()
-        return _Open(key, offset, inner, timed=said is not None)
+        return _Open(key, offset, inner.text, timed=said is not None)
 
 
 def _continues(entry: _Open, text: bytes) -> bool:
@@ -224,18 +193,11 @@ def _ends_trace(before: bytes, text: bytes) -> bool:
     return _TRACE_END.match(text) is not None and _BEGINS_TEXT.match(text) is None
 
 
-def begins(line: bytes, channel: bytes = b"") -> bool:
-    """Return whether `line` surely begins an entry, whatever stood before it.
-
-    Args:
-        line: The line.
-        channel: Only a line of this channel counts, if one is given: others end no entry of it.
-    """
-    if not channel and own_key(line) is not None:
+def begins(line: bytes) -> bool:
+    """Return whether `line` surely begins an entry, whatever stood before it."""
+    if own_key(line) is not None:
         return True
     inner = unwrap(line)
-    if channel and inner.channel != channel:
-        return False
     if inner.channel and inner.partial:
         return False
     return inner.text.startswith(b"{") or _BEGINS_TEXT.match(inner.text) is not None
