@@ -31,7 +31,7 @@ bench: dev ## run the benchmarks; ARGS=startup runs one of them
 sizes: dev ## measure how much disk space each extra takes
 	@scripts/sizes.sh
 
-docs: dev ## write the generated pages of docs/ and build the site; ARGS=--coverage also writes docs/coverage.md
+docs: dev ## write the generated pages and pictures of docs/, and build the site; ARGS=--coverage also writes docs/coverage.md
 	@scripts/docs.sh $(ARGS)
 
 lock: ## pin the newest allowed dependencies, with hashes

@@ -1,12 +1,13 @@
 """Write the generated pages of docs/, and check the links of all pages: a step of `make docs`.
 
-docs.py [--check] [--coverage] [--pictures]
-    --check     write nothing; fail if a page differs from what would be written
-    --coverage  write docs/coverage.md as well, for which all tests run
-    --pictures  make the pictures of docs/images as well, for which Chromium is needed
+docs.py [--check] [--coverage] [--no-pictures]
+    --check        write nothing; fail if a page differs from what would be written
+    --coverage     write docs/coverage.md as well, for which all tests run
+    --no-pictures  leave the pictures of docs/images as they are; also if there is no Chromium
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -42,13 +43,13 @@ def main() -> int:
         "--coverage", action="store_true", help="run all tests, and write docs/coverage.md"
     )
     parser.add_argument(
-        "--pictures", action="store_true", help="make the pictures of the interface's pages"
+        "--no-pictures", action="store_true", help="make no pictures of the interface's pages"
     )
     arguments = parser.parse_args()
     problems = [*outdated_pages(write=not arguments.check)]
     if arguments.coverage and not arguments.check:
         problems += _write_coverage()
-    if arguments.pictures and not arguments.check:
+    if not arguments.no_pictures and not arguments.check:
         problems += _make_pictures()
     problems += [*_incomplete_coverage(), *broken_links()]
     for problem in problems:
@@ -129,7 +130,10 @@ def _write_coverage() -> list[str]:
 
 
 def _make_pictures() -> list[str]:
-    """Make the pictures of the pages of the interface."""
+    """Make the pictures of the pages of the interface; without Chromium, they stay as they are."""
+    if not os.environ.get("CHROMIUM"):
+        sys.stderr.write("docs: no Chromium; docs/images stays as it is\n")
+        return []
     command = [sys.executable, str(Path(__file__).with_name("pictures.py"))]
     run = subprocess.run(command, cwd=ROOT, check=False)
     return ["docs/images was not completed."] if run.returncode else []

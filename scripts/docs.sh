@@ -1,13 +1,15 @@
 #!/bin/sh
 # Writes the generated pages of docs/, checks all links, and builds the documentation site:
-#   docs.sh [--coverage] [--pictures]
-# With --coverage, docs/coverage.md is written too, for which all tests run; with --pictures the pictures of docs/images.
+#   docs.sh [--coverage] [--no-pictures]
+# The pictures of docs/images are made anew. With --coverage, docs/coverage.md is written too, for which all tests run.
 # The site needs packages of its own (requirements/docs.txt): they are in .make/site, and nowhere else.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 needs_venv
+CHROMIUM=$(scripts/chromium.sh) || CHROMIUM=
+export CHROMIUM
 .venv/bin/python scripts/docs.py "$@"
 site=.make/site
 stamp=$(sha256sum requirements/docs.txt | cut -d ' ' -f 1)
