@@ -20,6 +20,8 @@ from clients.clients_support import AUTOPLAY, ClientPages, missing_parts, serve_
 from edge import peers
 
 Times = dict[str, list[dict[str, float]]]
+# The request for the bot; what follows it is `connect()`.
+START_MS = "() => performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/start'))[0].duration"
 START = {"transport": "webrtc", "enableDefaultIceServers": False}
 
 
@@ -33,9 +35,15 @@ def main() -> None:
     with peers.cordboard() as ours, peers.pipecat_runner(peers.HERE / "built_in_bot.py") as theirs:
         times = asyncio.run(_calls([ours, theirs], rounds))
     heard = {name: [one["heard"] for one in calls] for name, calls in times.items()}
+    connected = {
+        name: [one["heard"] - one["start"] for one in calls] for name, calls in times.items()
+    }
     show(
         f"client-js in Chromium, startBotAndConnect() to first audio, {rounds} rounds, {load}",
-        ("", "bot ready ms", "heard p50 ms", "p90 ms", "worst ms", "ratio"),
+        (
+            *("", "bot ready ms", "heard p50 ms", "p90 ms", "worst ms", "ratio"),
+            *("of which /start", "from connect() p50", "ratio"),
+        ),
         [
             (
                 name,
@@ -44,6 +52,9 @@ def main() -> None:
                 quantile(values, 0.9),
                 max(values),
                 f"{median(values) / median(heard[ours.name]):.2f}",
+                median([one["start"] for one in times[name]]),
+                median(connected[name]),
+                f"{median(connected[name]) / median(connected[ours.name]):.2f}",
             )
             for name, values in heard.items()
         ],
@@ -69,6 +80,7 @@ async def _call(pages: ClientPages, server: peers.Server) -> dict[str, float]:
     person = await pages.enter("webrtc")
     await person.do("() => person.client.initDevices()")
     measured = await person.call(f"{server.url}/start", START)
+    measured["start"] = await person.do(START_MS)
     await person.do("() => person.client.disconnect()")
     await person.page.context.close()
     return measured
