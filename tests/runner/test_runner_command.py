@@ -15,7 +15,7 @@ import pytest
 
 from cordboard.contract.launch import Launch
 from cordboard.processes import children_of
-from cordboard.store import RedisStore
+from cordboard.store import RedisStore, SessionRecord
 from cordboard.store.keys import Keys
 from cordboard.up.ports import free_port
 from plane_support import Part, Processes, ask, gone_within, is_running, parent_of, ready
@@ -439,6 +439,20 @@ class TestDrain:
         assert (record.state, record.attempt, record.recovery) == ("queued", 1, "draining")
         assert record.epoch > launch.epoch
 
+    async def drained(
+        self, plane: Processes, store: RedisStore, bot: str, line: str
+    ) -> tuple[Launch, SessionRecord]:
+        """Run a session of a bot file; stop its runner once the bot has printed `line`."""
+        (plane.directory / "draining.py").write_text(bot)
+        part = plane.spawn("runner", "--bot", "draining.py", "--grace", "0")
+        await ready(part)
+        runner = Runner(part, store, new_client())
+        launch = await runner.run("")
+        await until(lambda: line in str(runner.lines(launch)))
+        part.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(part.ended, 40) == 0
+        return launch, await store.session(launch.session_id)
+
     @pytest.mark.parametrize("status", [0, 1])
     async def test_session_of_a_bot_that_exits_on_sigterm_is_handed_over(
         self, plane: Processes, store: RedisStore, status: int
@@ -447,15 +461,7 @@ class TestDrain:
         text = "import signal, sys, time\nasync def bot(args):\n"
         text += f"    signal.signal(signal.SIGTERM, lambda *_: sys.exit({status}))\n"
         text += "    print('blocked', flush=True)\n    while True:\n        time.sleep(0.05)\n"
-        (plane.directory / "blocked.py").write_text(text)
-        part = plane.spawn("runner", "--bot", "blocked.py", "--grace", "0")
-        await ready(part)
-        runner = Runner(part, store, new_client())
-        launch = await runner.run("")
-        await until(lambda: "blocked" in str(runner.lines(launch)))
-        part.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(part.ended, 40) == 0
-        record = await store.session(launch.session_id)
+        _, record = await self.drained(plane, store, text, "blocked")
         assert (record.state, record.recovery) == ("queued", "draining")
 
     @pytest.mark.parametrize(
@@ -468,15 +474,7 @@ class TestDrain:
         """A runner that drains while the bot's exit handlers run leaves nothing to another runner."""
         text = "import atexit, time\natexit.register(time.sleep, 600)\nasync def bot(args):\n"
         text += f"    atexit.register(print, 'exit handlers run', flush=True)\n    {end}\n"
-        (plane.directory / "ending.py").write_text(text)
-        part = plane.spawn("runner", "--bot", "ending.py", "--grace", "0")
-        await ready(part)
-        runner = Runner(part, store, new_client())
-        launch = await runner.run("")
-        await until(lambda: "exit handlers run" in str(runner.lines(launch)))
-        part.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(part.ended, 40) == 0
-        record = await store.session(launch.session_id)
+        launch, record = await self.drained(plane, store, text, "exit handlers run")
         assert (record.reason, record.epoch) == (reason, launch.epoch)
 
 
